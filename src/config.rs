@@ -1,0 +1,1 @@
+//! The options under `SET farcall.*`.

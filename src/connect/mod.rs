@@ -1,0 +1,1 @@
+//! Connectors: how a request travels.

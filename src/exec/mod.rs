@@ -1,0 +1,1 @@
+//! Operators: how planned calls run.

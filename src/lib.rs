@@ -1,0 +1,16 @@
+//! A SQL engine for queries that call something far away.
+//!
+//! farcall extends Apache DataFusion with asynchronous functions: it splits a query so that a call
+//! is made once, lazily, only for the rows that need it, and sends the calls in batches, bounded,
+//! timed, retried and in order.
+
+pub mod config;
+pub mod connect;
+pub mod exec;
+pub mod models;
+pub mod session;
+pub mod sql;
+
+pub use farcall_planner as planner;
+pub use farcall_udf as udf;
+pub use session::{FarcallSession, FarcallSessionBuilder};

@@ -1,0 +1,2 @@
+//! The binary `farcall`.
+fn main() {}

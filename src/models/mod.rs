@@ -1,0 +1,5 @@
+//! Models as SQL objects: CREATE MODEL, the registry, PREDICT.
+
+pub mod provider;
+
+pub use provider::{ModelDefinition, ModelProvider};

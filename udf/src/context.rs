@@ -1,0 +1,51 @@
+//! [`CallContext`] and [`FunctionContext`], what a function is told about the query it works for.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use datafusion_common::config::ConfigOptions;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::runtime::FarcallRuntime;
+
+/// Session and job parameters, as the embedder set them.
+pub type Parameters = Arc<BTreeMap<String, String>>;
+
+/// What a function is told with every attempt.
+#[derive(Debug, Clone)]
+pub struct CallContext {
+    /// The query, unique per execution.
+    pub query_id: Arc<str>,
+    /// The call site's number within the session.
+    pub call_site: u64,
+    /// The attempt at this request, counted from 1.
+    pub attempt: u32,
+    /// When the attempt is given up.
+    pub deadline: Instant,
+    /// The same for all attempts at one request, so that the remote side can drop repetitions.
+    pub idempotency_key: Arc<str>,
+    /// Cancelled when the query ends early.
+    pub cancellation: CancellationToken,
+    /// The tracing span of the request.
+    pub span: tracing::Span,
+    /// Session and job parameters.
+    pub parameters: Parameters,
+    /// The session's configuration.
+    pub config: Arc<ConfigOptions>,
+}
+
+/// What a function is told when a query opens it.
+#[derive(Debug, Clone)]
+pub struct FunctionContext {
+    /// The query, unique per execution.
+    pub query_id: Arc<str>,
+    /// What outlives queries: limiters, clients, caches.
+    pub runtime: Arc<FarcallRuntime>,
+    /// Cancelled when the query ends early.
+    pub cancellation: CancellationToken,
+    /// Session and job parameters.
+    pub parameters: Parameters,
+    /// The session's configuration.
+    pub config: Arc<ConfigOptions>,
+}

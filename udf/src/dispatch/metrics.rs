@@ -1,0 +1,123 @@
+//! [`CallMetrics`], what one call site counted.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// Counters of one call site, over all partitions of an execution.
+#[derive(Debug, Default)]
+pub struct CallMetrics {
+    rows: AtomicUsize,
+    calls: AtomicUsize,
+    requests: AtomicUsize,
+    attempts: AtomicUsize,
+    retries: AtomicUsize,
+    timeouts: AtomicUsize,
+    failures: AtomicUsize,
+    dedup_hits: AtomicUsize,
+    in_flight: AtomicUsize,
+    in_flight_max: AtomicUsize,
+    request_nanos: AtomicU64,
+    input_tokens: AtomicU64,
+    output_tokens: AtomicU64,
+}
+
+/// The state of [`CallMetrics`] at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MetricsSnapshot {
+    /// Rows that came to the call site.
+    pub rows: usize,
+    /// Calls sent: rows less those that needed none or shared an answer.
+    pub calls: usize,
+    /// Requests sent.
+    pub requests: usize,
+    /// Attempts made.
+    pub attempts: usize,
+    /// Attempts after the first of a request.
+    pub retries: usize,
+    /// Attempts and requests that timed out.
+    pub timeouts: usize,
+    /// Calls that failed for good.
+    pub failures: usize,
+    /// Calls that were answered by an equal one.
+    pub dedup_hits: usize,
+    /// The most requests in flight at one moment.
+    pub in_flight_max: usize,
+    /// Time spent in attempts, added up over requests in flight together.
+    pub request_time: Duration,
+    /// Tokens sent.
+    pub input_tokens: u64,
+    /// Tokens received.
+    pub output_tokens: u64,
+}
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $add:ident => $field:ident;)+) => {
+        $($(#[$doc])* pub(crate) fn $add(&self, count: usize) {
+            self.$field.fetch_add(count, Ordering::Relaxed);
+        })+
+    };
+}
+
+impl CallMetrics {
+    counters! {
+        add_rows => rows;
+        add_calls => calls;
+        add_requests => requests;
+        add_attempts => attempts;
+        add_retries => retries;
+        add_timeouts => timeouts;
+        add_failures => failures;
+        add_dedup_hits => dedup_hits;
+    }
+
+    pub(crate) fn add_usage(&self, usage: crate::answer::Usage) {
+        self.input_tokens.fetch_add(usage.input_tokens, Ordering::Relaxed);
+        self.output_tokens.fetch_add(usage.output_tokens, Ordering::Relaxed);
+    }
+
+    pub(crate) fn add_request_time(&self, time: Duration) {
+        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
+        self.request_nanos.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    /// Counts a request as in flight until the guard is dropped.
+    pub(crate) fn enter(self: &std::sync::Arc<Self>) -> InFlight {
+        let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
+        self.in_flight_max.fetch_max(now, Ordering::Relaxed);
+        InFlight(std::sync::Arc::clone(self))
+    }
+
+    /// Returns the number of requests in flight now.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Reads all counters.
+    pub fn snapshot(&self) -> MetricsSnapshot {
+        let read = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
+        MetricsSnapshot {
+            rows: read(&self.rows),
+            calls: read(&self.calls),
+            requests: read(&self.requests),
+            attempts: read(&self.attempts),
+            retries: read(&self.retries),
+            timeouts: read(&self.timeouts),
+            failures: read(&self.failures),
+            dedup_hits: read(&self.dedup_hits),
+            in_flight_max: read(&self.in_flight_max),
+            request_time: Duration::from_nanos(self.request_nanos.load(Ordering::Relaxed)),
+            input_tokens: self.input_tokens.load(Ordering::Relaxed),
+            output_tokens: self.output_tokens.load(Ordering::Relaxed),
+        }
+    }
+}
+
+/// A request in flight.
+#[derive(Debug)]
+pub(crate) struct InFlight(std::sync::Arc<CallMetrics>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
+    }
+}

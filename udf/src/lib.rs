@@ -1,0 +1,34 @@
+//! What farcall calls, and how one call is made.
+//!
+//! The crate knows no plan and no network: functions ([`AsyncScalarFunction`],
+//! [`AsyncBatchFunction`], [`async_fn`]), their options and errors, and the dispatcher that batches,
+//! bounds, times, retries and orders their calls.
+
+mod adapter;
+mod answer;
+mod context;
+pub mod dispatch;
+mod error;
+mod function;
+mod options;
+mod rows;
+mod runtime;
+mod scope;
+mod typed;
+
+pub use adapter::AsyncUdf;
+pub use answer::{BatchAnswer, RateHints, ResponseMetadata, Usage};
+pub use context::{CallContext, FunctionContext, Parameters};
+pub use error::{CallError, ErrorClass};
+pub use function::{
+    ArgBatch, AsyncBatchFunction, AsyncFunction, AsyncScalarFunction, Declaration, Determinism,
+    NullInput, Recipe,
+};
+pub use options::{
+    CallOptions, DEFAULT_BATCH_SIZE, Mode, OnError, OptionInfo, OutputMode, RetryStrategy,
+    TimeoutPolicy,
+};
+pub use rows::{PendingRow, RowBurst, RowFunction};
+pub use runtime::FarcallRuntime;
+pub use scope::{CallSite, QueryScope};
+pub use typed::{TypedArgs, TypedClosure, TypedFunction, TypedValue, async_fn};

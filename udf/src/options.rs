@@ -1,0 +1,550 @@
+//! [`CallOptions`], how one function is called: one struct for builders, SQL, plans and docs.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use crate::error::CallError;
+use crate::function::NullInput;
+
+/// Declares an option whose values are words.
+macro_rules! words {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant),+ }
+
+        impl $name {
+            const WORDS: &'static [&'static str] = &[$($word),+];
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(match self { $(Self::$variant => $word),+ })
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = String;
+
+            fn from_str(text: &str) -> Result<Self, String> {
+                match canonical(text).as_str() {
+                    $($word => Ok(Self::$variant),)+
+                    _ => Err(format!("accepted are {}", quoted(Self::WORDS))),
+                }
+            }
+        }
+    };
+}
+
+words! {
+    /// Whether requests of one call site run at the same time.
+    Mode {
+        /// Up to `buffer_capacity` requests at the same time.
+        Async = "async",
+        /// One request at a time; batches are formed all the same.
+        Sync = "sync",
+    }
+}
+
+words! {
+    /// The order of the result rows.
+    OutputMode {
+        /// Input order.
+        Ordered = "ordered",
+        /// As answers come.
+        AllowUnordered = "allow_unordered",
+    }
+}
+
+words! {
+    /// What a request that exceeded `timeout` means for its rows.
+    TimeoutPolicy {
+        /// The rows fail, and `on_error` decides.
+        FailOnTimeout = "fail_on_timeout",
+        /// Rows without an answer become NULL.
+        AllowPartial = "allow_partial",
+    }
+}
+
+words! {
+    /// How the delay between attempts develops.
+    RetryStrategy {
+        /// One attempt.
+        NoRetry = "no_retry",
+        /// The same delay each time.
+        FixedDelay = "fixed_delay",
+        /// A growing, capped, fully jittered delay.
+        ExponentialBackoff = "exponential_backoff",
+    }
+}
+
+impl fmt::Display for NullInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            NullInput::Skip => "skip",
+            NullInput::Send => "send",
+        })
+    }
+}
+
+impl FromStr for NullInput {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match canonical(text).as_str() {
+            "skip" => Ok(NullInput::Skip),
+            "send" => Ok(NullInput::Send),
+            _ => Err("accepted are 'skip', 'send'".into()),
+        }
+    }
+}
+
+/// What a call that failed for good gives.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum OnError {
+    /// The query fails.
+    Fail,
+    /// The row's value is NULL.
+    Null,
+    /// The row's value is this text, cast to the function's type.
+    Default(String),
+}
+
+impl fmt::Display for OnError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            OnError::Fail => f.write_str("fail"),
+            OnError::Null => f.write_str("null"),
+            OnError::Default(text) => write!(f, "default:{text}"),
+        }
+    }
+}
+
+impl FromStr for OnError {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "fail" => return Ok(OnError::Fail),
+            "null" => return Ok(OnError::Null),
+            _ => {}
+        }
+        match text.split_once(':') {
+            Some((head, value)) if head.eq_ignore_ascii_case("default") => {
+                Ok(OnError::Default(value.to_owned()))
+            }
+            _ => Err("accepted are 'fail', 'null', 'default:VALUE'".into()),
+        }
+    }
+}
+
+/// A value of an option: how it is read, checked and written.
+trait OptionValue: Sized {
+    fn parse(text: &str) -> Result<Self, String>;
+    fn write(&self) -> String;
+}
+
+macro_rules! from_str_values {
+    ($($ty:ty),+) => {$(
+        impl OptionValue for $ty {
+            fn parse(text: &str) -> Result<Self, String> {
+                text.parse()
+            }
+            fn write(&self) -> String {
+                self.to_string()
+            }
+        }
+    )+};
+}
+from_str_values!(Mode, OutputMode, TimeoutPolicy, RetryStrategy, NullInput, OnError);
+
+macro_rules! integer_values {
+    ($($ty:ty),+) => {$(
+        impl OptionValue for $ty {
+            fn parse(text: &str) -> Result<Self, String> {
+                match text.trim().parse::<i128>() {
+                    Ok(number) => <$ty>::try_from(number).map_err(|_| {
+                        format!("accepted are whole numbers from 1 to {}", <$ty>::MAX)
+                    }),
+                    Err(_) => Err("accepted are whole numbers".into()),
+                }
+            }
+            fn write(&self) -> String {
+                self.to_string()
+            }
+        }
+    )+};
+}
+integer_values!(usize, u32);
+
+impl OptionValue for bool {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.to_ascii_lowercase().as_str() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err("accepted are 'true', 'false'".into()),
+        }
+    }
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl OptionValue for f64 {
+    fn parse(text: &str) -> Result<Self, String> {
+        text.trim().parse().map_err(|_| "accepted are numbers".into())
+    }
+    fn write(&self) -> String {
+        self.to_string()
+    }
+}
+
+impl OptionValue for Duration {
+    fn parse(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        if text.parse::<f64>().is_ok() {
+            return Err(format!("a duration needs a unit, such as '{text}s' or '{text}ms'"));
+        }
+        humantime::parse_duration(text)
+            .map_err(|_| "accepted are durations with a unit, such as '30s', '100ms', '3min'".into())
+    }
+    fn write(&self) -> String {
+        humantime::format_duration(*self).to_string()
+    }
+}
+
+/// One row of the table of options, for documentation and for SHOW.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OptionInfo {
+    /// The word used everywhere.
+    pub name: &'static str,
+    /// The default as it would be written in SQL.
+    pub default: &'static str,
+    /// What it means, its unit included.
+    pub description: &'static str,
+}
+
+macro_rules! options {
+    ($( $(#[doc = $doc:literal])+ $name:ident / $with:ident : $ty:ty = $default:expr, $shown:literal; )+) => {
+        /// How a function is called.
+        ///
+        /// An option that was not set has the documented default, and a narrower level may set it:
+        /// call > function or model > session > default ([`CallOptions::overlay`]).
+        ///
+        /// ```
+        /// use std::time::Duration;
+        /// use farcall_udf::CallOptions;
+        ///
+        /// let options = CallOptions::new()
+        ///     .with_max_batch_size(64)
+        ///     .with_buffer_capacity(8)
+        ///     .with_timeout(Duration::from_secs(30))
+        ///     .build()?;
+        /// assert_eq!(options.buffer_capacity(), 8);
+        /// # Ok::<_, farcall_udf::CallError>(())
+        /// ```
+        #[derive(Debug, Clone, PartialEq, Default)]
+        pub struct CallOptions {
+            $($name: Option<$ty>,)+
+        }
+
+        impl CallOptions {
+            /// Every option with its default and meaning, in the order of the documentation.
+            pub const TABLE: &'static [OptionInfo] = &[$(
+                OptionInfo {
+                    name: stringify!($name),
+                    default: $shown,
+                    description: concat!($($doc),+),
+                },
+            )+];
+
+            $(
+                $(#[doc = $doc])+
+                pub fn $with(mut self, value: $ty) -> Self {
+                    self.$name = Some(value);
+                    self
+                }
+
+                $(#[doc = $doc])+
+                pub fn $name(&self) -> $ty {
+                    self.$name.clone().unwrap_or($default)
+                }
+            )+
+
+            /// Lets the options that `narrower` sets win over these.
+            pub fn overlay(&self, narrower: &CallOptions) -> CallOptions {
+                CallOptions {
+                    $($name: narrower.$name.clone().or_else(|| self.$name.clone()),)+
+                }
+            }
+
+            /// Returns the options that were set, as SQL would write them.
+            pub fn entries(&self) -> Vec<(&'static str, String)> {
+                let mut entries = Vec::new();
+                $(if let Some(value) = &self.$name {
+                    entries.push((stringify!($name), value.write()));
+                })+
+                entries
+            }
+
+            /// Returns the effective value of an option as SQL would write it.
+            pub fn get(&self, name: &str) -> Option<String> {
+                match resolve_name(name).as_str() {
+                    $(stringify!($name) => Some(OptionValue::write(&self.$name())),)+
+                    _ => None,
+                }
+            }
+
+            fn parse_into(&mut self, name: &str, value: &str) -> Option<Result<(), String>> {
+                match name {
+                    $(stringify!($name) => Some(
+                        <$ty as OptionValue>::parse(value).map(|value| self.$name = Some(value)),
+                    ),)+
+                    _ => None,
+                }
+            }
+
+            fn clear(&mut self, name: &str) -> bool {
+                match name {
+                    $(stringify!($name) => { self.$name = None; true })+
+                    _ => false,
+                }
+            }
+        }
+    };
+}
+
+/// Says that no number bounds an option.
+const UNLIMITED_USIZE: usize = usize::MAX;
+
+options! {
+    /// Whether requests of one call site run at the same time: `async`, or `sync` for one at a time.
+    mode / with_mode: Mode = Mode::Async, "async";
+    /// The order of result rows: `ordered` is input order, `allow_unordered` as answers come.
+    output_mode / with_output_mode: OutputMode = OutputMode::Ordered, "ordered";
+    /// Requests in flight at once, per call site and query, over all partitions.
+    buffer_capacity / with_buffer_capacity: usize = 100, "100";
+    /// Rows in a request at most; row-wise functions have 1, batch functions and lookups 32 unless they declare another.
+    max_batch_size / with_max_batch_size: usize = 1, "1 row-wise, 32 batch and lookup";
+    /// Bytes of arguments in a request at most; a single larger row is still sent.
+    max_batch_bytes / with_max_batch_bytes: usize = 4 * 1024 * 1024, "4194304";
+    /// How long the oldest row of a partial batch waits for company.
+    batch_timeout / with_batch_timeout: Duration = Duration::from_millis(100), "100ms";
+    /// Rows taken in and not yet given out, per partition, at which no further input is read.
+    max_buffered_rows / with_max_buffered_rows: usize = 65536, "65536";
+    /// How long one attempt may take.
+    attempt_timeout / with_attempt_timeout: Duration = Duration::from_secs(60), "1m";
+    /// How long a request may take, retries and back-off included, waiting for a batch or a rate limit not.
+    timeout / with_timeout: Duration = Duration::from_secs(180), "3m";
+    /// What a request that exceeded `timeout` means: `fail_on_timeout`, or `allow_partial` for NULL.
+    timeout_policy / with_timeout_policy: TimeoutPolicy = TimeoutPolicy::FailOnTimeout, "fail_on_timeout";
+    /// How delays between attempts develop: `no_retry`, `fixed_delay`, `exponential_backoff`.
+    retry_strategy / with_retry_strategy: RetryStrategy = RetryStrategy::ExponentialBackoff, "exponential_backoff";
+    /// The delay before the second attempt.
+    retry_delay / with_retry_delay: Duration = Duration::from_millis(100), "100ms";
+    /// The longest computed delay between attempts.
+    max_retry_delay / with_max_retry_delay: Duration = Duration::from_secs(30), "30s";
+    /// The factor from one delay to the next.
+    retry_multiplier / with_retry_multiplier: f64 = 2.0, "2";
+    /// Attempts at a request in total: 1 means no retry. (Flink counts retries.)
+    max_attempts / with_max_attempts: u32 = 3, "3";
+    /// What a call that failed for good gives: `fail`, `null`, or `default:VALUE`.
+    on_error / with_on_error: OnError = OnError::Fail, "fail";
+    /// What happens to a row with a NULL argument: `skip` gives NULL without a call, `send` calls.
+    null_input / with_null_input: NullInput = NullInput::Skip, "skip; send for ML_PREDICT";
+    /// Requests in flight at once over everything in the runtime that calls the same function.
+    max_concurrency / with_max_concurrency: usize = UNLIMITED_USIZE, "none";
+    /// Whether equal calls of a deterministic function share one answer within a query.
+    dedup / with_dedup: bool = true, "true";
+    /// Bytes of remembered answers at most, per function and query; the oldest are forgotten first.
+    dedup_max_bytes / with_dedup_max_bytes: usize = 64 * 1024 * 1024, "67108864";
+}
+
+/// Rows in a request of a batch function that declares nothing else.
+pub const DEFAULT_BATCH_SIZE: usize = 32;
+
+impl CallOptions {
+    /// Makes options of which none is set: each has its documented default.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Sets one option from text, as SQL does; hyphen and underscore are equal.
+    ///
+    /// # Errors
+    /// [`CallError::BadOption`] names the option and what is accepted.
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), CallError> {
+        let bad = |message: String| CallError::BadOption { option: name.to_owned(), message };
+        let canonical_name = resolve_name(name);
+        // The FLIP's keys and SQL both may say "none" to lift a limit.
+        if canonical_name == "max_concurrency" && value.eq_ignore_ascii_case("none") {
+            self.max_concurrency = None;
+            return Ok(());
+        }
+        match self.parse_into(&canonical_name, value) {
+            None => Err(bad(format!("no such option, accepted are {}", quoted(&Self::names())))),
+            Some(Err(accepted)) => Err(bad(format!("value '{value}' is not accepted, {accepted}"))),
+            Some(Ok(())) => self.check(&canonical_name).map_err(|message| {
+                self.clear(&canonical_name);
+                bad(message)
+            }),
+        }
+    }
+
+    /// Forgets one option, so that it has its default again; `false` if there is none of that name.
+    pub fn unset(&mut self, name: &str) -> bool {
+        self.clear(&resolve_name(name))
+    }
+
+    /// Says whether an option of that name exists, synonyms included.
+    pub fn is_option(name: &str) -> bool {
+        Self::names().contains(&resolve_name(name).as_str())
+    }
+
+    /// Returns the names of all options.
+    pub fn names() -> Vec<&'static str> {
+        Self::TABLE.iter().map(|info| info.name).collect()
+    }
+
+    /// Checks all options once.
+    ///
+    /// # Errors
+    /// [`CallError::BadOption`] for a size of zero, a multiplier below 1, a zero time-out.
+    pub fn build(self) -> Result<Self, CallError> {
+        for name in Self::names() {
+            self.check(name).map_err(|message| CallError::BadOption {
+                option: name.to_owned(),
+                message,
+            })?;
+        }
+        Ok(self)
+    }
+
+    /// Returns the limit of requests in flight over the runtime, if one is set.
+    pub fn concurrency_limit(&self) -> Option<usize> {
+        self.max_concurrency
+    }
+
+    /// Returns the rows in a request at most, given what holds if nobody set it.
+    pub fn batch_size_or(&self, default: usize) -> usize {
+        self.max_batch_size.unwrap_or(default)
+    }
+
+    /// Returns whether rows with a NULL argument are sent, given what the function declares.
+    pub fn null_input_or(&self, declared: NullInput) -> NullInput {
+        self.null_input.unwrap_or(declared)
+    }
+
+    fn check(&self, name: &str) -> Result<(), String> {
+        let positive = |value: usize| {
+            if value == 0 { Err("value 0 is not accepted, the least is 1".to_owned()) } else { Ok(()) }
+        };
+        let lasting = |value: Duration| {
+            if value.is_zero() {
+                Err("value '0s' is not accepted, a time-out must be longer than 0".to_owned())
+            } else {
+                Ok(())
+            }
+        };
+        match name {
+            "buffer_capacity" => positive(self.buffer_capacity()),
+            "max_batch_size" => positive(self.max_batch_size()),
+            "max_batch_bytes" => positive(self.max_batch_bytes()),
+            "max_buffered_rows" => positive(self.max_buffered_rows()),
+            "max_concurrency" => positive(self.max_concurrency()),
+            "max_attempts" => positive(self.max_attempts() as usize),
+            "timeout" => lasting(self.timeout()),
+            "attempt_timeout" => lasting(self.attempt_timeout()),
+            "retry_multiplier" if self.retry_multiplier().is_nan() || self.retry_multiplier() < 1.0 => Err(format!(
+                "value {} is not accepted, the least is 1",
+                self.retry_multiplier()
+            )),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// Hyphen and underscore are equal, and so are cases.
+fn canonical(name: &str) -> String {
+    name.trim().to_ascii_lowercase().replace('-', "_")
+}
+
+/// Maps the synonyms of FLIP-400 and of LOOKUP hints to our words.
+fn resolve_name(name: &str) -> String {
+    let name = canonical(name);
+    match name.as_str() {
+        "max_concurrent_operations" | "capacity" => "buffer_capacity".into(),
+        "fixed_delay" => "retry_delay".into(),
+        _ => name,
+    }
+}
+
+fn quoted(words: &[&str]) -> String {
+    words.iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn defaults_are_those_of_the_table() {
+        for info in CallOptions::TABLE {
+            let shown = CallOptions::new().get(info.name).unwrap();
+            let documented = match info.name {
+                "max_batch_size" => "1",
+                "null_input" => "skip",
+                "max_concurrency" => continue,
+                _ => info.default,
+            };
+            assert_eq!(shown, documented, "{}", info.name);
+        }
+    }
+
+    #[test]
+    fn every_option_survives_text() {
+        for info in CallOptions::TABLE {
+            let shown = CallOptions::new().get(info.name).unwrap();
+            let mut options = CallOptions::new();
+            options.set(info.name, &shown).unwrap();
+            assert_eq!(options.get(info.name), Some(shown));
+        }
+    }
+
+    #[test]
+    fn hyphens_cases_and_synonyms_are_accepted() {
+        let mut options = CallOptions::new();
+        options.set("Buffer-Capacity", "7").unwrap();
+        assert_eq!(options.buffer_capacity(), 7);
+        options.set("max_concurrent_operations", "8").unwrap();
+        assert_eq!(options.buffer_capacity(), 8);
+        options.set("retry-strategy", "FIXED_DELAY").unwrap();
+        assert_eq!(options.retry_strategy(), RetryStrategy::FixedDelay);
+    }
+
+    #[test]
+    fn bad_values_name_the_option_and_what_is_accepted() {
+        let mut options = CallOptions::new();
+        for (name, value, message) in [
+            ("buffer_capacity", "0", "value 0 is not accepted, the least is 1"),
+            ("buffer_capacity", "-3", "value '-3' is not accepted, accepted are whole numbers from 1"),
+            ("timeout", "30", "a duration needs a unit, such as '30s' or '30ms'"),
+            ("timeout", "-5s", "accepted are durations with a unit"),
+            ("retry_strategy", "often", "'no_retry', 'fixed_delay', 'exponential_backoff'"),
+            ("colour", "red", "no such option, accepted are 'mode'"),
+        ] {
+            let error = options.set(name, value).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains(message), "{error}");
+        }
+        assert_eq!(options, CallOptions::new());
+    }
+
+    #[test]
+    fn narrower_levels_win() {
+        let session = CallOptions::new().with_buffer_capacity(5).with_max_attempts(9);
+        let call = CallOptions::new().with_buffer_capacity(2);
+        let merged = session.overlay(&call);
+        assert_eq!((merged.buffer_capacity(), merged.max_attempts()), (2, 9));
+    }
+}

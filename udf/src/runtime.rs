@@ -1,0 +1,82 @@
+//! [`FarcallRuntime`], what outlives a query: limiters, clients, caches and stores.
+
+use std::any::{Any, TypeId};
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::dispatch::limit::Limiter;
+
+/// What outlives a query, owned by whoever embeds farcall: a session, the CLI, an executor.
+///
+/// Nothing of farcall lives in statics: two runtimes in one process share nothing.
+#[derive(Default)]
+pub struct FarcallRuntime {
+    limiters: Mutex<HashMap<String, Arc<Limiter>>>,
+    resources: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+}
+
+impl FarcallRuntime {
+    /// Makes an empty runtime.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Returns the limiter of one model or function, made at its first use.
+    ///
+    /// The first caller's `max_concurrency` counts until a later one asks for another.
+    pub fn limiter(&self, name: &str, max_concurrency: Option<usize>) -> Arc<Limiter> {
+        let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        match limiters.get(name) {
+            Some(limiter) if limiter.max_concurrency() == max_concurrency => Arc::clone(limiter),
+            _ => {
+                let limiter = Arc::new(Limiter::new(max_concurrency));
+                limiters.insert(name.to_owned(), Arc::clone(&limiter));
+                limiter
+            }
+        }
+    }
+
+    /// Returns the one `T` of this runtime, made at its first use: an HTTP client, for instance.
+    pub fn resource<T, E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E>
+    where
+        T: Any + Send + Sync,
+    {
+        let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = resources.get(&TypeId::of::<T>())
+            && let Ok(resource) = Arc::clone(found).downcast::<T>()
+        {
+            return Ok(resource);
+        }
+        let resource = Arc::new(make()?);
+        resources.insert(TypeId::of::<T>(), Arc::clone(&resource) as Arc<dyn Any + Send + Sync>);
+        Ok(resource)
+    }
+}
+
+impl fmt::Debug for FarcallRuntime {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FarcallRuntime").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn makes_a_resource_once() {
+        let runtime = FarcallRuntime::new();
+        let first = runtime.resource(|| Ok::<_, ()>(String::from("client"))).unwrap();
+        let second = runtime.resource(|| Err::<String, _>(())).unwrap();
+        assert!(Arc::ptr_eq(&first, &second));
+    }
+
+    #[test]
+    fn shares_a_limiter_by_name() {
+        let runtime = FarcallRuntime::new();
+        let first = runtime.limiter("m", Some(2));
+        assert!(Arc::ptr_eq(&first, &runtime.limiter("m", Some(2))));
+        assert!(!Arc::ptr_eq(&first, &runtime.limiter("n", Some(2))));
+    }
+}

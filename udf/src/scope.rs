@@ -1,0 +1,236 @@
+//! [`QueryScope`], what belongs to one execution of a query: its id, its functions, its cancel.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use datafusion_common::config::ConfigOptions;
+use tokio::sync::{OnceCell, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::{FunctionContext, Parameters};
+use crate::dispatch::dedup::Memo;
+use crate::dispatch::limit::Limiter;
+use crate::dispatch::metrics::CallMetrics;
+use crate::error::CallError;
+use crate::function::AsyncFunction;
+use crate::options::{CallOptions, Mode};
+use crate::runtime::FarcallRuntime;
+
+/// How long a function may take to close after its query.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// What belongs to one execution of a query, shared by its operators and partitions.
+///
+/// Dropped when the plan and all streams are gone; then every opened function is closed.
+pub struct QueryScope {
+    query_id: Arc<str>,
+    runtime: Arc<FarcallRuntime>,
+    parameters: Parameters,
+    config: Arc<ConfigOptions>,
+    cancellation: CancellationToken,
+    failure: Mutex<Option<CallError>>,
+    sites: Mutex<HashMap<u64, Arc<CallSite>>>,
+    functions: Mutex<HashMap<AsyncFunction, Arc<OpenedFunction>>>,
+}
+
+impl QueryScope {
+    /// Makes the scope of a new execution, with a fresh query id.
+    pub fn new(
+        runtime: Arc<FarcallRuntime>,
+        parameters: Parameters,
+        config: Arc<ConfigOptions>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            query_id: uuid::Uuid::new_v4().to_string().into(),
+            runtime,
+            parameters,
+            config,
+            cancellation: CancellationToken::new(),
+            failure: Mutex::new(None),
+            sites: Mutex::default(),
+            functions: Mutex::default(),
+        })
+    }
+
+    /// Returns the query's id.
+    pub fn query_id(&self) -> &Arc<str> {
+        &self.query_id
+    }
+
+    /// Returns what outlives the query.
+    pub fn runtime(&self) -> &Arc<FarcallRuntime> {
+        &self.runtime
+    }
+
+    /// Returns session and job parameters.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Returns the session's configuration.
+    pub fn config(&self) -> &Arc<ConfigOptions> {
+        &self.config
+    }
+
+    /// Returns the token that ends all work of the query.
+    pub fn cancellation(&self) -> &CancellationToken {
+        &self.cancellation
+    }
+
+    /// Ends the query: the first error is kept, and no further call is made anywhere in it.
+    pub fn fail(&self, error: &CallError) {
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert_with(|| error.clone());
+        drop(failure);
+        self.cancellation.cancel();
+    }
+
+    /// Returns the error that ended the query, if one did.
+    pub fn failure(&self) -> Option<CallError> {
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the call site's state, made at its first use; partitions and copies share it.
+    pub fn site(
+        &self,
+        site: u64,
+        function: &AsyncFunction,
+        options: &CallOptions,
+        metrics: &Arc<CallMetrics>,
+    ) -> Arc<CallSite> {
+        let opened = self.function(function, options);
+        let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        let site = sites.entry(site).or_insert_with(|| {
+            let permits = match options.mode() {
+                Mode::Async => options.buffer_capacity(),
+                Mode::Sync => 1,
+            };
+            Arc::new(CallSite {
+                number: site,
+                function: opened,
+                window: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
+                limiter: self.runtime.limiter(function.name(), options.concurrency_limit()),
+                options: options.clone(),
+                metrics: Arc::clone(metrics),
+            })
+        });
+        Arc::clone(site)
+    }
+
+    fn function(&self, function: &AsyncFunction, options: &CallOptions) -> Arc<OpenedFunction> {
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
+        let opened = functions.entry(function.clone()).or_insert_with(|| {
+            Arc::new(OpenedFunction {
+                function: function.clone(),
+                open: OnceCell::new(),
+                memo: Arc::new(Memo::new(options.dedup_max_bytes())),
+            })
+        });
+        Arc::clone(opened)
+    }
+
+    /// Opens a function if this query has not done so yet.
+    pub(crate) async fn open(&self, function: &OpenedFunction) -> Result<(), CallError> {
+        let opened = function
+            .open
+            .get_or_init(|| async {
+                let ctx = FunctionContext {
+                    query_id: Arc::clone(&self.query_id),
+                    runtime: Arc::clone(&self.runtime),
+                    cancellation: self.cancellation.clone(),
+                    parameters: Arc::clone(&self.parameters),
+                    config: Arc::clone(&self.config),
+                };
+                function.function.open(&ctx).await
+            })
+            .await;
+        opened.clone()
+    }
+}
+
+impl fmt::Debug for QueryScope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("QueryScope").field("query_id", &self.query_id).finish_non_exhaustive()
+    }
+}
+
+impl Drop for QueryScope {
+    fn drop(&mut self) {
+        self.cancellation.cancel();
+        let functions = self.functions.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let opened: Vec<AsyncFunction> = functions
+            .values()
+            .filter(|function| matches!(function.open.get(), Some(Ok(()))))
+            .map(|function| function.function.clone())
+            .collect();
+        if opened.is_empty() {
+            return;
+        }
+        // The one task that outlives its query: `close` is asynchronous and nobody waits for a
+        // dropped query, so it runs detached, with a deadline. Outside a runtime nothing can run.
+        let Ok(handle) = tokio::runtime::Handle::try_current() else { return };
+        handle.spawn(async move {
+            for function in opened {
+                match tokio::time::timeout(CLOSE_DEADLINE, function.close()).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::warn!(%error, "closing a function failed"),
+                    Err(_) => tracing::warn!(
+                        function = function.name(),
+                        seconds = CLOSE_DEADLINE.as_secs(),
+                        "closing a function took too long"
+                    ),
+                }
+            }
+        });
+    }
+}
+
+/// A function within one query: opened once, with the answers given so far.
+pub(crate) struct OpenedFunction {
+    pub(crate) function: AsyncFunction,
+    open: OnceCell<Result<(), CallError>>,
+    pub(crate) memo: Arc<Memo>,
+}
+
+/// One call site within one query, shared by all partitions.
+pub struct CallSite {
+    pub(crate) number: u64,
+    pub(crate) function: Arc<OpenedFunction>,
+    pub(crate) options: CallOptions,
+    pub(crate) window: Arc<Semaphore>,
+    pub(crate) limiter: Arc<Limiter>,
+    pub(crate) metrics: Arc<CallMetrics>,
+}
+
+impl CallSite {
+    /// Returns the call site's number.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Returns the resolved options.
+    pub fn options(&self) -> &CallOptions {
+        &self.options
+    }
+
+    /// Returns the function.
+    pub fn function(&self) -> &AsyncFunction {
+        &self.function.function
+    }
+
+    /// Returns what was counted so far.
+    pub fn metrics(&self) -> &Arc<CallMetrics> {
+        &self.metrics
+    }
+}
+
+impl fmt::Debug for CallSite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CallSite")
+            .field("number", &self.number)
+            .field("function", &self.function())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,356 @@
+//! [`async_fn`], which turns a typed closure into a function.
+
+use std::fmt;
+use std::future::Future;
+use std::marker::PhantomData;
+use std::ops::Range;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, BooleanBuilder,
+    PrimitiveArray, PrimitiveBuilder, StringArray, StringBuilder,
+};
+use arrow::datatypes::{self, DataType};
+use async_trait::async_trait;
+
+use crate::answer::BatchAnswer;
+use crate::context::CallContext;
+use crate::error::CallError;
+use crate::function::{ArgBatch, AsyncFunction, Declaration, Determinism, NullInput};
+use crate::options::CallOptions;
+use crate::rows::{PendingRow, RowBurst, RowFunction, conversion};
+
+/// Turns an async closure into a function that SQL can call, row by row.
+///
+/// Shape: one to six arguments and a result, each `bool`, an integer, a float, `String`,
+/// `Vec<u8>`, or an `Option` of one of these.
+/// Nulls: a NULL in an argument that is no `Option` gives NULL without a call.
+/// Errors: a [`CallError`]; its class decides about retries.
+///
+/// ```
+/// use farcall_udf::{CallError, async_fn};
+///
+/// let shout = async_fn("shout", |text: String, times: Option<i64>| async move {
+///     Ok::<String, CallError>(text.to_uppercase() + &"!".repeat(times.unwrap_or(1) as usize))
+/// });
+/// assert_eq!(shout.build().name(), "shout");
+/// ```
+pub fn async_fn<F, A>(name: impl Into<String>, function: F) -> TypedFunction<F, A>
+where
+    F: TypedClosure<A>,
+    A: TypedArgs,
+{
+    let null_input = if A::ANY_NULLABLE { NullInput::Send } else { NullInput::Skip };
+    let declaration = Declaration::new(name, A::data_types(), F::Value::data_type())
+        .with_null_input(null_input);
+    TypedFunction { declaration, function: Arc::new(function), args: PhantomData }
+}
+
+/// A typed closure with its declaration, made by [`async_fn`].
+pub struct TypedFunction<F, A> {
+    declaration: Declaration,
+    function: Arc<F>,
+    args: PhantomData<fn(A)>,
+}
+
+impl<F, A> TypedFunction<F, A>
+where
+    F: TypedClosure<A>,
+    A: TypedArgs,
+{
+    /// Says that equal arguments do not give a reusable answer.
+    pub fn volatile(mut self) -> Self {
+        self.declaration = self.declaration.with_determinism(Determinism::Volatile);
+        self
+    }
+
+    /// Declares the function's own call options.
+    pub fn with_options(mut self, options: CallOptions) -> Self {
+        self.declaration = self.declaration.with_options(options);
+        self
+    }
+
+    /// Changes what the function says about itself.
+    pub fn with_declaration(mut self, change: impl FnOnce(Declaration) -> Declaration) -> Self {
+        self.declaration = change(self.declaration);
+        self
+    }
+
+    /// Finishes the function.
+    pub fn build(self) -> AsyncFunction {
+        AsyncFunction::Rows(Arc::new(self))
+    }
+}
+
+impl<F, A> From<TypedFunction<F, A>> for AsyncFunction
+where
+    F: TypedClosure<A>,
+    A: TypedArgs,
+{
+    fn from(function: TypedFunction<F, A>) -> Self {
+        function.build()
+    }
+}
+
+impl<F, A> fmt::Debug for TypedFunction<F, A> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.declaration.fmt(f)
+    }
+}
+
+#[async_trait]
+impl<F, A> RowFunction for TypedFunction<F, A>
+where
+    F: TypedClosure<A>,
+    A: TypedArgs,
+{
+    fn declaration(&self) -> &Declaration {
+        &self.declaration
+    }
+
+    fn start(
+        &self,
+        args: &ArgBatch,
+        rows: Range<usize>,
+        _ctx: &CallContext,
+        cx: &mut Context<'_>,
+    ) -> Result<RowBurst, CallError> {
+        let columns = A::columns(args).ok_or_else(|| {
+            conversion(self.declaration.name(), "an argument", "unexpected array type")
+        })?;
+        let mut builder = <F::Value as TypedValue>::builder(rows.len());
+        let mut errors = Vec::new();
+        // One heap slot serves all rows that are ready at once; a row that waits takes it along.
+        let mut slot: Pin<Box<Option<F::Future>>> = Box::pin(None);
+        let mut pending = None;
+        for (index, row) in rows.enumerate() {
+            let Some(values) = A::get(&columns, row) else {
+                F::Value::append(&mut builder, None);
+                continue;
+            };
+            slot.set(Some(self.function.call(values)));
+            match poll_slot(slot.as_mut(), cx) {
+                Poll::Ready(Ok(value)) => F::Value::append(&mut builder, Some(value)),
+                Poll::Ready(Err(error)) => {
+                    F::Value::append(&mut builder, None);
+                    errors.push((index, error));
+                }
+                Poll::Pending => {
+                    pending = Some(Box::pin(async move {
+                        let value = std::future::poll_fn(|cx| poll_slot(slot.as_mut(), cx)).await?;
+                        let mut builder = <F::Value as TypedValue>::builder(1);
+                        F::Value::append(&mut builder, Some(value));
+                        Ok(F::Value::finish(builder))
+                    }) as PendingRow);
+                    break;
+                }
+            }
+        }
+        let answered = BatchAnswer::new(F::Value::finish(builder)).with_errors(errors);
+        Ok(RowBurst { answered, pending })
+    }
+}
+
+fn poll_slot<F: Future>(slot: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll<F::Output> {
+    match slot.as_pin_mut() {
+        Some(future) => future.poll(cx),
+        None => Poll::Pending,
+    }
+}
+
+/// A closure over typed arguments; implemented for every fitting `Fn`.
+pub trait TypedClosure<A>: Send + Sync + 'static {
+    /// The value of a row.
+    type Value: TypedValue;
+    /// What the closure returns.
+    type Future: Future<Output = Result<Self::Value, CallError>> + Send + 'static;
+
+    /// Calls the closure on one row.
+    fn call(&self, args: A) -> Self::Future;
+}
+
+/// A tuple of argument types.
+pub trait TypedArgs: Sized + 'static {
+    /// The argument columns, downcast once per request.
+    type Columns;
+    /// Whether an argument is an `Option`.
+    const ANY_NULLABLE: bool;
+
+    /// Returns the types of the arguments.
+    fn data_types() -> Vec<DataType>;
+    /// Downcasts the columns; `None` if one has another type.
+    fn columns(args: &ArgBatch) -> Option<Self::Columns>;
+    /// Reads one row; `None` if a NULL stands where none is taken.
+    fn get(columns: &Self::Columns, row: usize) -> Option<Self>;
+}
+
+/// A Rust type with an Arrow type: an argument or a result.
+pub trait TypedValue: Sized + Send + 'static {
+    /// The Arrow array that holds it.
+    type Array: Clone;
+    /// The builder of such an array.
+    type Builder;
+    /// Whether it takes NULL.
+    const NULLABLE: bool;
+
+    /// Returns the Arrow type.
+    fn data_type() -> DataType;
+    /// Downcasts an array; `None` if it has another type.
+    fn downcast(array: &ArrayRef) -> Option<Self::Array>;
+    /// Reads one row; `None` if a NULL stands where none is taken.
+    fn read(array: &Self::Array, row: usize) -> Option<Self>;
+    /// Makes a builder for about `capacity` values.
+    fn builder(capacity: usize) -> Self::Builder;
+    /// Appends one value, or NULL.
+    fn append(builder: &mut Self::Builder, value: Option<Self>);
+    /// Finishes the array.
+    fn finish(builder: Self::Builder) -> ArrayRef;
+}
+
+macro_rules! primitive_values {
+    ($($native:ty => $arrow:ty),+ $(,)?) => {$(
+        impl TypedValue for $native {
+            type Array = PrimitiveArray<$arrow>;
+            type Builder = PrimitiveBuilder<$arrow>;
+            const NULLABLE: bool = false;
+
+            fn data_type() -> DataType {
+                <$arrow as datatypes::ArrowPrimitiveType>::DATA_TYPE
+            }
+            fn downcast(array: &ArrayRef) -> Option<Self::Array> {
+                array.as_primitive_opt::<$arrow>().cloned()
+            }
+            fn read(array: &Self::Array, row: usize) -> Option<Self> {
+                array.is_valid(row).then(|| array.value(row))
+            }
+            fn builder(capacity: usize) -> Self::Builder {
+                PrimitiveBuilder::with_capacity(capacity)
+            }
+            fn append(builder: &mut Self::Builder, value: Option<Self>) {
+                builder.append_option(value);
+            }
+            fn finish(mut builder: Self::Builder) -> ArrayRef {
+                Arc::new(builder.finish())
+            }
+        }
+    )+};
+}
+
+primitive_values! {
+    i8 => datatypes::Int8Type,
+    i16 => datatypes::Int16Type,
+    i32 => datatypes::Int32Type,
+    i64 => datatypes::Int64Type,
+    u8 => datatypes::UInt8Type,
+    u16 => datatypes::UInt16Type,
+    u32 => datatypes::UInt32Type,
+    u64 => datatypes::UInt64Type,
+    f32 => datatypes::Float32Type,
+    f64 => datatypes::Float64Type,
+}
+
+macro_rules! other_values {
+    ($($native:ty => $array:ty, $builder:ty, $data_type:expr, |$capacity:ident| $make:expr;)+) => {$(
+        impl TypedValue for $native {
+            type Array = $array;
+            type Builder = $builder;
+            const NULLABLE: bool = false;
+
+            fn data_type() -> DataType {
+                $data_type
+            }
+            fn downcast(array: &ArrayRef) -> Option<Self::Array> {
+                array.as_any().downcast_ref::<$array>().cloned()
+            }
+            fn read(array: &Self::Array, row: usize) -> Option<Self> {
+                array.is_valid(row).then(|| array.value(row).into())
+            }
+            fn builder($capacity: usize) -> Self::Builder {
+                $make
+            }
+            fn append(builder: &mut Self::Builder, value: Option<Self>) {
+                builder.append_option(value);
+            }
+            fn finish(mut builder: Self::Builder) -> ArrayRef {
+                Arc::new(builder.finish())
+            }
+        }
+    )+};
+}
+
+other_values! {
+    bool => BooleanArray, BooleanBuilder, DataType::Boolean, |capacity| BooleanBuilder::with_capacity(capacity);
+    String => StringArray, StringBuilder, DataType::Utf8, |capacity| StringBuilder::with_capacity(capacity, 0);
+    Vec<u8> => BinaryArray, BinaryBuilder, DataType::Binary, |capacity| BinaryBuilder::with_capacity(capacity, 0);
+}
+
+impl<T: TypedValue> TypedValue for Option<T>
+where
+    T::Array: Clone,
+{
+    type Array = T::Array;
+    type Builder = T::Builder;
+    const NULLABLE: bool = true;
+
+    fn data_type() -> DataType {
+        T::data_type()
+    }
+    fn downcast(array: &ArrayRef) -> Option<Self::Array> {
+        T::downcast(array)
+    }
+    fn read(array: &Self::Array, row: usize) -> Option<Self> {
+        Some(T::read(array, row))
+    }
+    fn builder(capacity: usize) -> Self::Builder {
+        T::builder(capacity)
+    }
+    fn append(builder: &mut Self::Builder, value: Option<Self>) {
+        T::append(builder, value.flatten());
+    }
+    fn finish(builder: Self::Builder) -> ArrayRef {
+        T::finish(builder)
+    }
+}
+
+macro_rules! closures {
+    ($($arg:ident $index:tt),+) => {
+        impl<$($arg: TypedValue),+> TypedArgs for ($($arg,)+) {
+            type Columns = ($($arg::Array,)+);
+            const ANY_NULLABLE: bool = $($arg::NULLABLE)||+;
+
+            fn data_types() -> Vec<DataType> {
+                vec![$($arg::data_type()),+]
+            }
+            fn columns(args: &ArgBatch) -> Option<Self::Columns> {
+                Some(($($arg::downcast(args.columns().get($index)?)?,)+))
+            }
+            fn get(columns: &Self::Columns, row: usize) -> Option<Self> {
+                Some(($($arg::read(&columns.$index, row)?,)+))
+            }
+        }
+
+        impl<Function, Value, Fut, $($arg: TypedValue),+> TypedClosure<($($arg,)+)> for Function
+        where
+            Function: Fn($($arg),+) -> Fut + Send + Sync + 'static,
+            Fut: Future<Output = Result<Value, CallError>> + Send + 'static,
+            Value: TypedValue,
+        {
+            type Value = Value;
+            type Future = Fut;
+
+            #[allow(non_snake_case)]
+            fn call(&self, ($($arg,)+): ($($arg,)+)) -> Fut {
+                self($($arg),+)
+            }
+        }
+    };
+}
+
+closures!(A 0);
+closures!(A 0, B 1);
+closures!(A 0, B 1, C 2);
+closures!(A 0, B 1, C 2, D 3);
+closures!(A 0, B 1, C 2, D 3, E 4);
+closures!(A 0, B 1, C 2, D 3, E 4, G 5);
