@@ -10,7 +10,7 @@ use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime};
 use crate::sql::{self, Statement};
 
 /// A DataFusion session in which async functions and models may stand.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct FarcallSession {
     context: SessionContext,
     runtime: Arc<FarcallRuntime>,
@@ -26,9 +26,18 @@ pub struct FarcallSessionBuilder {
 impl FarcallSessionBuilder {
     /// Builds the session.
     pub fn build(self) -> Result<FarcallSession> {
-        let state = self.state.unwrap_or_else(|| SessionStateBuilder::new().with_default_features());
+        let state =
+            self.state.unwrap_or_else(|| SessionStateBuilder::new().with_default_features());
         let context = SessionContext::new_with_state(state.build());
         Ok(FarcallSession { context, runtime: self.runtime.unwrap_or_default() })
+    }
+}
+
+impl std::fmt::Debug for FarcallSession {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("FarcallSession")
+            .field("id", &self.context.session_id())
+            .finish_non_exhaustive()
     }
 }
 

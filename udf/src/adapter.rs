@@ -88,7 +88,6 @@ impl AsyncUdf {
     }
 }
 
-
 impl PartialEq for AsyncUdf {
     fn eq(&self, other: &Self) -> bool {
         let Self { function, options, site: _ } = self;
@@ -123,8 +122,7 @@ impl ScalarUDFImpl for AsyncUdf {
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        let names: Vec<String> =
-            args.iter().map(|arg| arg.schema_name().to_string()).collect();
+        let names: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
         Ok(match self.declaration().display() {
             Some(display) => display(&names),
             None => format!("{}({})", self.name(), names.join(",")),
@@ -178,18 +176,17 @@ impl ForeignFunction {
         if let Some(rows) = inner.ideal_batch_size() {
             options = options.with_max_batch_size(rows.max(1));
         }
-        let declaration =
-            Declaration::with_signature(udf.name(), signature, DataType::Null)
-                .with_return_field(move |args| {
-                    fields.return_field_from_args(ReturnFieldArgs {
-                        arg_fields: args.arg_fields,
-                        scalar_arguments: args.scalar_arguments,
-                    })
+        let declaration = Declaration::with_signature(udf.name(), signature, DataType::Null)
+            .with_return_field(move |args| {
+                fields.return_field_from_args(ReturnFieldArgs {
+                    arg_fields: args.arg_fields,
+                    scalar_arguments: args.scalar_arguments,
                 })
-                .with_determinism(determinism)
-                // DataFusion passes NULLs to such a function, and so do we.
-                .with_null_input(NullInput::Send)
-                .with_options(options);
+            })
+            .with_determinism(determinism)
+            // DataFusion passes NULLs to such a function, and so do we.
+            .with_null_input(NullInput::Send)
+            .with_options(options);
         Self { declaration, udf }
     }
 }
@@ -223,7 +220,8 @@ impl AsyncBatchFunction for ForeignFunction {
                 None => CallError::function(name, error),
             }
         })?;
-        let values = value.into_array(number_rows).map_err(|error| CallError::function(name, error))?;
+        let values =
+            value.into_array(number_rows).map_err(|error| CallError::function(name, error))?;
         Ok(BatchAnswer::new(values))
     }
 }

@@ -398,11 +398,8 @@ pub trait AsyncBatchFunction: fmt::Debug + Send + Sync + 'static {
     /// Errors: an `Err` fails the attempt for all rows; an error inside the answer fails its row.
     /// Cancel: dropping the future aborts the request and frees its permit.
     /// Source: contract follows Flink's FLINK-38825 series; per-row errors are ours.
-    async fn eval_batch(
-        &self,
-        args: ArgBatch,
-        ctx: &CallContext,
-    ) -> Result<BatchAnswer, CallError>;
+    async fn eval_batch(&self, args: ArgBatch, ctx: &CallContext)
+    -> Result<BatchAnswer, CallError>;
 
     /// Supplies fallback values for a request that timed out; `None` leaves it to the options.
     async fn timeout_batch(&self, _args: &ArgBatch, _ctx: &CallContext) -> Option<BatchAnswer> {

@@ -206,8 +206,9 @@ impl OptionValue for Duration {
         if text.parse::<f64>().is_ok() {
             return Err(format!("a duration needs a unit, such as '{text}s' or '{text}ms'"));
         }
-        humantime::parse_duration(text)
-            .map_err(|_| "accepted are durations with a unit, such as '30s', '100ms', '3min'".into())
+        humantime::parse_duration(text).map_err(|_| {
+            "accepted are durations with a unit, such as '30s', '100ms', '3min'".into()
+        })
     }
     fn write(&self) -> String {
         humantime::format_duration(*self).to_string()
@@ -413,10 +414,8 @@ impl CallOptions {
     /// [`CallError::BadOption`] for a size of zero, a multiplier below 1, a zero time-out.
     pub fn build(self) -> Result<Self, CallError> {
         for name in Self::names() {
-            self.check(name).map_err(|message| CallError::BadOption {
-                option: name.to_owned(),
-                message,
-            })?;
+            self.check(name)
+                .map_err(|message| CallError::BadOption { option: name.to_owned(), message })?;
         }
         Ok(self)
     }
@@ -438,7 +437,11 @@ impl CallOptions {
 
     fn check(&self, name: &str) -> Result<(), String> {
         let positive = |value: usize| {
-            if value == 0 { Err("value 0 is not accepted, the least is 1".to_owned()) } else { Ok(()) }
+            if value == 0 {
+                Err("value 0 is not accepted, the least is 1".to_owned())
+            } else {
+                Ok(())
+            }
         };
         let lasting = |value: Duration| {
             if value.is_zero() {
@@ -456,10 +459,11 @@ impl CallOptions {
             "max_attempts" => positive(self.max_attempts() as usize),
             "timeout" => lasting(self.timeout()),
             "attempt_timeout" => lasting(self.attempt_timeout()),
-            "retry_multiplier" if self.retry_multiplier().is_nan() || self.retry_multiplier() < 1.0 => Err(format!(
-                "value {} is not accepted, the least is 1",
-                self.retry_multiplier()
-            )),
+            "retry_multiplier"
+                if self.retry_multiplier().is_nan() || self.retry_multiplier() < 1.0 =>
+            {
+                Err(format!("value {} is not accepted, the least is 1", self.retry_multiplier()))
+            }
             _ => Ok(()),
         }
     }
@@ -528,7 +532,11 @@ mod tests {
         let mut options = CallOptions::new();
         for (name, value, message) in [
             ("buffer_capacity", "0", "value 0 is not accepted, the least is 1"),
-            ("buffer_capacity", "-3", "value '-3' is not accepted, accepted are whole numbers from 1"),
+            (
+                "buffer_capacity",
+                "-3",
+                "value '-3' is not accepted, accepted are whole numbers from 1",
+            ),
             ("timeout", "30", "a duration needs a unit, such as '30s' or '30ms'"),
             ("timeout", "-5s", "accepted are durations with a unit"),
             ("retry_strategy", "often", "'no_retry', 'fixed_delay', 'exponential_backoff'"),

@@ -82,7 +82,8 @@ impl RowFunction for ScalarRows {
     ) -> Result<RowBurst, CallError> {
         let name = self.declaration().name();
         let data_type = args.return_field().data_type();
-        let convert = |error: datafusion_common::DataFusionError| conversion(name, "an argument", error);
+        let convert =
+            |error: datafusion_common::DataFusionError| conversion(name, "an argument", error);
         let mut answers = Vec::with_capacity(rows.len());
         let mut pending = None;
         for row in rows {

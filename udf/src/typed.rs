@@ -43,8 +43,8 @@ where
     A: TypedArgs,
 {
     let null_input = if A::ANY_NULLABLE { NullInput::Send } else { NullInput::Skip };
-    let declaration = Declaration::new(name, A::data_types(), F::Value::data_type())
-        .with_null_input(null_input);
+    let declaration =
+        Declaration::new(name, A::data_types(), F::Value::data_type()).with_null_input(null_input);
     TypedFunction { declaration, function: Arc::new(function), args: PhantomData }
 }
 

@@ -1,5 +1,5 @@
 //! How a call happens: batched, bounded, timed, retried, in order.
 
+pub(crate) mod dedup;
 pub mod limit;
 pub mod metrics;
-pub(crate) mod dedup;
