@@ -23,8 +23,8 @@ pub struct CallContext {
     pub attempt: u32,
     /// When the attempt is given up.
     pub deadline: Instant,
-    /// The same for all attempts at one request, so that the remote side can drop repetitions.
-    pub idempotency_key: Arc<str>,
+    /// The request's number within the query and call site, the same for all its attempts.
+    pub request: u64,
     /// Cancelled when the query ends early.
     pub cancellation: CancellationToken,
     /// The tracing span of the request.
@@ -33,6 +33,14 @@ pub struct CallContext {
     pub parameters: Parameters,
     /// The session's configuration.
     pub config: Arc<ConfigOptions>,
+}
+
+impl CallContext {
+    /// Returns a key that is the same for all attempts at one request and different for all others,
+    /// so that the remote side can drop repetitions.
+    pub fn idempotency_key(&self) -> String {
+        format!("{}-{}-{}", self.query_id, self.call_site, self.request)
+    }
 }
 
 /// What a function is told when a query opens it.

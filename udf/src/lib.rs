@@ -14,11 +14,14 @@ mod options;
 mod rows;
 mod runtime;
 mod scope;
+pub mod testing;
 mod typed;
 
 pub use adapter::AsyncUdf;
 pub use answer::{BatchAnswer, RateHints, ResponseMetadata, Usage};
 pub use context::{CallContext, FunctionContext, Parameters};
+pub use dispatch::Dispatcher;
+pub use dispatch::metrics::{CallMetrics, MetricsSnapshot};
 pub use error::{CallError, ErrorClass};
 pub use function::{
     ArgBatch, AsyncBatchFunction, AsyncFunction, AsyncScalarFunction, Declaration, Determinism,

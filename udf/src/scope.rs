@@ -2,9 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion_common::config::ConfigOptions;
 use tokio::sync::{OnceCell, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -98,9 +100,10 @@ impl QueryScope {
         site: u64,
         function: &AsyncFunction,
         options: &CallOptions,
+        return_field: &FieldRef,
         metrics: &Arc<CallMetrics>,
     ) -> Arc<CallSite> {
-        let opened = self.function(function, options);
+        let opened = self.function(function);
         let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let site = sites.entry(site).or_insert_with(|| {
             let permits = match options.mode() {
@@ -113,19 +116,21 @@ impl QueryScope {
                 window: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
                 limiter: self.runtime.limiter(function.name(), options.concurrency_limit()),
                 options: options.clone(),
+                return_field: Arc::clone(return_field),
+                next_request: AtomicU64::new(0),
                 metrics: Arc::clone(metrics),
             })
         });
         Arc::clone(site)
     }
 
-    fn function(&self, function: &AsyncFunction, options: &CallOptions) -> Arc<OpenedFunction> {
+    fn function(&self, function: &AsyncFunction) -> Arc<OpenedFunction> {
         let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         let opened = functions.entry(function.clone()).or_insert_with(|| {
             Arc::new(OpenedFunction {
                 function: function.clone(),
                 open: OnceCell::new(),
-                memo: Arc::new(Memo::new(options.dedup_max_bytes())),
+                memos: Mutex::default(),
             })
         });
         Arc::clone(opened)
@@ -191,7 +196,17 @@ impl Drop for QueryScope {
 pub(crate) struct OpenedFunction {
     pub(crate) function: AsyncFunction,
     open: OnceCell<Result<(), CallError>>,
-    pub(crate) memo: Arc<Memo>,
+    /// By argument types: overloads encode equal bytes for different arguments.
+    memos: Mutex<HashMap<Vec<DataType>, Arc<Memo>>>,
+}
+
+impl OpenedFunction {
+    /// Returns the answers given so far to calls with these argument types.
+    pub(crate) fn memo(&self, fields: &[FieldRef], max_bytes: usize) -> Arc<Memo> {
+        let types = fields.iter().map(|field| field.data_type().clone()).collect();
+        let mut memos = self.memos.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(memos.entry(types).or_insert_with(|| Arc::new(Memo::new(max_bytes))))
+    }
 }
 
 /// One call site within one query, shared by all partitions.
@@ -201,6 +216,8 @@ pub struct CallSite {
     pub(crate) options: CallOptions,
     pub(crate) window: Arc<Semaphore>,
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) return_field: FieldRef,
+    pub(crate) next_request: AtomicU64,
     pub(crate) metrics: Arc<CallMetrics>,
 }
 
@@ -218,6 +235,11 @@ impl CallSite {
     /// Returns the function.
     pub fn function(&self) -> &AsyncFunction {
         &self.function.function
+    }
+
+    /// Returns the type of an answer.
+    pub fn data_type(&self) -> &DataType {
+        self.return_field.data_type()
     }
 
     /// Returns what was counted so far.

@@ -20,7 +20,7 @@ use crate::context::CallContext;
 use crate::error::CallError;
 use crate::function::{ArgBatch, AsyncFunction, Declaration, Determinism, NullInput};
 use crate::options::CallOptions;
-use crate::rows::{PendingRow, RowBurst, RowFunction, conversion};
+use crate::rows::{PendingRow, RowBurst, RowFunction, catch_panic, conversion};
 
 /// Turns an async closure into a function that SQL can call, row by row.
 ///
@@ -120,24 +120,33 @@ where
         let columns = A::columns(args).ok_or_else(|| {
             conversion(self.declaration.name(), "an argument", "unexpected array type")
         })?;
-        let mut builder = <F::Value as TypedValue>::builder(rows.len());
+        // A function that waits in its first row, as remote ones do, never needs the builder.
+        let mut builder: Option<<F::Value as TypedValue>::Builder> = None;
+        let capacity = rows.len();
+        let mut append = |value: Option<F::Value>| {
+            let builder = builder.get_or_insert_with(|| F::Value::builder(capacity));
+            F::Value::append(builder, value);
+        };
         let mut errors = Vec::new();
         // One heap slot serves all rows that are ready at once; a row that waits takes it along.
         let mut slot: Pin<Box<Option<F::Future>>> = Box::pin(None);
         let mut pending = None;
         for (index, row) in rows.enumerate() {
             let Some(values) = A::get(&columns, row) else {
-                F::Value::append(&mut builder, None);
+                append(None);
                 continue;
             };
-            slot.set(Some(self.function.call(values)));
-            match poll_slot(slot.as_mut(), cx) {
-                Poll::Ready(Ok(value)) => F::Value::append(&mut builder, Some(value)),
-                Poll::Ready(Err(error)) => {
-                    F::Value::append(&mut builder, None);
+            let polled = catch_panic(self.declaration.name(), || {
+                slot.set(Some(self.function.call(values)));
+                poll_slot(slot.as_mut(), cx)
+            });
+            match polled {
+                Ok(Poll::Ready(Ok(value))) => append(Some(value)),
+                Ok(Poll::Ready(Err(error))) | Err(error) => {
+                    append(None);
                     errors.push((index, error));
                 }
-                Poll::Pending => {
+                Ok(Poll::Pending) => {
                     pending = Some(Box::pin(async move {
                         let value = std::future::poll_fn(|cx| poll_slot(slot.as_mut(), cx)).await?;
                         let mut builder = <F::Value as TypedValue>::builder(1);
@@ -148,6 +157,7 @@ where
                 }
             }
         }
+        let builder = builder.unwrap_or_else(|| F::Value::builder(0));
         let answered = BatchAnswer::new(F::Value::finish(builder)).with_errors(errors);
         Ok(RowBurst { answered, pending })
     }

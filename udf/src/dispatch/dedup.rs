@@ -1,14 +1,217 @@
 //! [`Memo`], the answers given so far within a query, so that equal calls are made once.
 
-/// The answers of one function within one query.
+use std::collections::{HashMap, VecDeque};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::{Array, ArrayRef};
+use futures::task::AtomicWaker;
+
+use crate::error::CallError;
+
+/// The arguments of a call, encoded so that equal arguments are equal bytes.
+pub(crate) type Key = Arc<[u8]>;
+
+/// What became of a call that another one leads.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// The leader was answered.
+    Value(u64, ArrayRef, usize),
+    /// The leader failed for good.
+    Failed(u64, CallError),
+    /// The leader was cancelled: the call must look for another one, or lead itself.
+    Orphaned(u64),
+}
+
+/// Where the deliveries for one partition's calls arrive.
+///
+/// Bounded by the partition's buffered rows: each waiting call gets one delivery.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    deliveries: Mutex<Vec<Delivery>>,
+    waker: AtomicWaker,
+}
+
+impl Inbox {
+    fn deliver(&self, delivery: Delivery) {
+        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).push(delivery);
+        self.waker.wake();
+    }
+
+    /// Takes all deliveries; without one, the task of `cx` is woken by the next.
+    pub(crate) fn take(&self, cx: &std::task::Context<'_>) -> Vec<Delivery> {
+        self.waker.register(cx.waker());
+        std::mem::take(&mut self.deliveries.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// What a call finds in the memo.
+#[derive(Debug)]
+pub(crate) enum Found {
+    /// Nobody made it yet: the caller leads, and must complete, fail or abandon it.
+    Lead(Key),
+    /// An equal call was answered.
+    Answer(ArrayRef, usize),
+    /// An equal call is on its way; the answer arrives in the inbox.
+    Wait,
+}
+
+#[derive(Debug)]
+enum Entry {
+    InFlight(Vec<(u64, Arc<Inbox>)>),
+    Answered { array: ArrayRef, row: usize, bytes: usize },
+}
+
+#[derive(Debug, Default)]
+struct Entries {
+    by_key: HashMap<Key, Entry>,
+    /// Answered calls, the oldest first.
+    answered: VecDeque<Key>,
+    bytes: usize,
+}
+
+/// The answers of one function within one query, over all call sites and partitions.
+///
+/// Capped by bytes: the oldest answers are forgotten first, calls in flight never. Errors are not
+/// remembered.
 #[derive(Debug)]
 pub(crate) struct Memo {
-    #[allow(dead_code)]
     max_bytes: usize,
+    entries: Mutex<Entries>,
 }
 
 impl Memo {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { max_bytes }
+        Self { max_bytes, entries: Mutex::default() }
+    }
+
+    /// Looks up calls in one go; `position` tells the inbox which call a delivery answers.
+    pub(crate) fn find<'a>(
+        &self,
+        keys: impl Iterator<Item = (u64, &'a [u8])>,
+        inbox: &Arc<Inbox>,
+        mut found: impl FnMut(u64, Found),
+    ) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        for (position, key) in keys {
+            match entries.by_key.get_mut(key) {
+                Some(Entry::Answered { array, row, .. }) => {
+                    found(position, Found::Answer(Arc::clone(array), *row));
+                }
+                Some(Entry::InFlight(followers)) => {
+                    followers.push((position, Arc::clone(inbox)));
+                    found(position, Found::Wait);
+                }
+                None => {
+                    let key: Key = key.into();
+                    entries.by_key.insert(Arc::clone(&key), Entry::InFlight(Vec::new()));
+                    found(position, Found::Lead(key));
+                }
+            }
+        }
+    }
+
+    /// Remembers answers and hands them to the calls that wait for them.
+    pub(crate) fn complete(&self, answers: impl Iterator<Item = (Key, usize)>, array: &ArrayRef) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        let row_bytes = array.get_buffer_memory_size() / array.len().max(1);
+        for (key, row) in answers {
+            let bytes = key.len() + row_bytes;
+            let answered = Entry::Answered { array: Arc::clone(array), row, bytes };
+            if let Some(Entry::InFlight(followers)) =
+                entries.by_key.insert(Arc::clone(&key), answered)
+            {
+                for (position, inbox) in followers {
+                    inbox.deliver(Delivery::Value(position, Arc::clone(array), row));
+                }
+            }
+            entries.answered.push_back(key);
+            entries.bytes += bytes;
+        }
+        while entries.bytes > self.max_bytes
+            && let Some(oldest) = entries.answered.pop_front()
+        {
+            if let Some(Entry::Answered { bytes, .. }) = entries.by_key.remove(&oldest) {
+                entries.bytes -= bytes;
+            }
+        }
+    }
+
+    /// Hands the leader's failure to the calls that wait for it, and forgets it.
+    pub(crate) fn fail(&self, key: &Key, error: &CallError) {
+        self.end(key, |position| Delivery::Failed(position, error.clone()));
+    }
+
+    /// Gives up leading: the calls that wait look for another leader.
+    pub(crate) fn abandon(&self, key: &Key) {
+        self.end(key, Delivery::Orphaned);
+    }
+
+    fn end(&self, key: &Key, delivery: impl Fn(u64) -> Delivery) {
+        let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(Entry::InFlight(followers)) = entries.by_key.remove(key) {
+            for (position, inbox) in followers {
+                inbox.deliver(delivery(position));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::{Context, Waker};
+
+    use arrow::array::Int64Array;
+
+    use super::*;
+
+    #[test]
+    fn followers_get_the_leaders_answer() {
+        let (memo, inbox) = (Memo::new(1 << 20), Arc::new(Inbox::default()));
+        let Found::Lead(key) = look(&memo, &inbox, 0, b"a") else { panic!("no lead") };
+        assert!(matches!(look(&memo, &inbox, 1, b"a"), Found::Wait));
+        memo.complete([(key, 0)].into_iter(), &ints(1));
+        let deliveries = inbox.take(&Context::from_waker(Waker::noop()));
+        assert!(matches!(deliveries.as_slice(), [Delivery::Value(1, _, 0)]));
+        assert!(matches!(look(&memo, &inbox, 2, b"a"), Found::Answer(_, 0)));
+    }
+
+    #[test]
+    fn followers_of_a_cancelled_leader_look_again() {
+        let (memo, inbox) = (Memo::new(1 << 20), Arc::new(Inbox::default()));
+        let Found::Lead(key) = look(&memo, &inbox, 0, b"a") else { panic!("no lead") };
+        assert!(matches!(look(&memo, &inbox, 1, b"a"), Found::Wait));
+        memo.abandon(&key);
+        let deliveries = inbox.take(&Context::from_waker(Waker::noop()));
+        assert!(matches!(deliveries.as_slice(), [Delivery::Orphaned(1)]));
+        assert!(matches!(look(&memo, &inbox, 1, b"a"), Found::Lead(_)));
+    }
+
+    #[test]
+    fn errors_are_not_remembered() {
+        let (memo, inbox) = (Memo::new(1 << 20), Arc::new(Inbox::default()));
+        let Found::Lead(key) = look(&memo, &inbox, 0, b"a") else { panic!("no lead") };
+        memo.fail(&key, &CallError::rejected("f", "no"));
+        assert!(matches!(look(&memo, &inbox, 1, b"a"), Found::Lead(_)));
+    }
+
+    #[test]
+    fn forgets_the_oldest_answer_first() {
+        let (memo, inbox) = (Memo::new(40), Arc::new(Inbox::default()));
+        for (position, key) in [(0, b"a"), (1, b"b"), (2, b"c"), (3, b"d"), (4, b"e")] {
+            let Found::Lead(key) = look(&memo, &inbox, position, key) else { panic!("no lead") };
+            memo.complete([(key, 0)].into_iter(), &ints(1));
+        }
+        assert!(matches!(look(&memo, &inbox, 9, b"e"), Found::Answer(..)));
+        assert!(matches!(look(&memo, &inbox, 9, b"a"), Found::Lead(_)));
+    }
+
+    fn look(memo: &Memo, inbox: &Arc<Inbox>, position: u64, key: &[u8]) -> Found {
+        let mut result = None;
+        memo.find([(position, key)].into_iter(), inbox, |_, found| result = Some(found));
+        result.unwrap()
+    }
+
+    fn ints(rows: usize) -> ArrayRef {
+        Arc::new(Int64Array::from(vec![7; rows]))
     }
 }

@@ -1,0 +1,139 @@
+//! [`RetryPolicy`], when a failed attempt is repeated and after which delay.
+
+use std::time::Duration;
+
+use backon::{BackoffBuilder, ExponentialBuilder};
+
+use crate::error::{CallError, ErrorClass};
+use crate::options::{CallOptions, RetryStrategy};
+
+/// Attempts at an answer that cannot be read: it is asked for once more.
+const MALFORMED_ATTEMPTS: u32 = 2;
+
+/// Decides about retries by the class of the error alone.
+#[derive(Debug, Clone)]
+pub(crate) struct RetryPolicy {
+    strategy: RetryStrategy,
+    delay: Duration,
+    max_delay: Duration,
+    multiplier: f64,
+    max_attempts: u32,
+}
+
+impl RetryPolicy {
+    pub(crate) fn new(options: &CallOptions) -> Self {
+        let strategy = options.retry_strategy();
+        let max_attempts = match strategy {
+            RetryStrategy::NoRetry => 1,
+            RetryStrategy::FixedDelay | RetryStrategy::ExponentialBackoff => options.max_attempts(),
+        };
+        Self {
+            strategy,
+            delay: options.retry_delay(),
+            max_delay: options.max_retry_delay(),
+            multiplier: options.retry_multiplier(),
+            max_attempts,
+        }
+    }
+
+    /// Returns the attempts that an error of this class may use up in total.
+    pub(crate) fn max_attempts(&self, error: &CallError) -> u32 {
+        match error.class() {
+            ErrorClass::Transient => self.max_attempts,
+            ErrorClass::Malformed => self.max_attempts.min(MALFORMED_ATTEMPTS),
+            // Being throttled says nothing about the request: `timeout` bounds it.
+            ErrorClass::Throttled => u32::MAX,
+            ErrorClass::Exhausted
+            | ErrorClass::Rejected
+            | ErrorClass::Configuration
+            | ErrorClass::Internal
+            | ErrorClass::Cancelled => 1,
+        }
+    }
+
+    /// Returns the delay before retry number `retry`, counted from 1.
+    ///
+    /// What the remote side asks for wins over what is computed. An exponential delay is drawn
+    /// from zero to its full length, so that clients that failed together do not return together.
+    pub(crate) fn delay(
+        &self,
+        retry: u32,
+        error: &CallError,
+        random: &mut fastrand::Rng,
+    ) -> Duration {
+        if let Some(asked) = error.retry_after() {
+            return asked;
+        }
+        match self.strategy {
+            RetryStrategy::NoRetry | RetryStrategy::FixedDelay => self.delay,
+            RetryStrategy::ExponentialBackoff => self.ceiling(retry).mul_f64(random.f64()),
+        }
+    }
+
+    /// Returns the longest delay before retry number `retry`.
+    fn ceiling(&self, retry: u32) -> Duration {
+        ExponentialBuilder::new()
+            .with_min_delay(self.delay)
+            .with_max_delay(self.max_delay)
+            .with_factor(self.multiplier as f32)
+            .without_max_times()
+            .build()
+            .nth(retry.saturating_sub(1) as usize)
+            .unwrap_or(self.max_delay)
+            .min(self.max_delay)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exponential_delays_grow_to_the_cap() {
+        let policy = RetryPolicy::new(
+            &CallOptions::new()
+                .with_retry_delay(Duration::from_millis(100))
+                .with_max_retry_delay(Duration::from_millis(500)),
+        );
+        let ceilings: Vec<_> = (1..=5).map(|retry| policy.ceiling(retry).as_millis()).collect();
+        assert_eq!(ceilings, [100, 200, 400, 500, 500]);
+    }
+
+    #[test]
+    fn jitter_stays_below_the_ceiling_and_follows_the_seed() {
+        let policy = RetryPolicy::new(&CallOptions::new());
+        let error = CallError::transient("f", "503");
+        let draw = |seed| {
+            let mut random = fastrand::Rng::with_seed(seed);
+            (1..=6).map(|retry| policy.delay(retry, &error, &mut random)).collect::<Vec<_>>()
+        };
+        assert_eq!(draw(7), draw(7));
+        assert_ne!(draw(7), draw(8));
+        for (retry, delay) in (1..).zip(draw(7)) {
+            assert!(delay <= policy.ceiling(retry));
+        }
+    }
+
+    #[test]
+    fn the_remote_side_delay_wins() {
+        let policy = RetryPolicy::new(&CallOptions::new());
+        let error = CallError::Throttled {
+            function: "f".into(),
+            message: "429".into(),
+            retry_after: Some(Duration::from_secs(7)),
+        };
+        assert_eq!(policy.delay(1, &error, &mut fastrand::Rng::new()), Duration::from_secs(7));
+    }
+
+    #[test]
+    fn classes_decide_about_attempts() {
+        let policy = RetryPolicy::new(&CallOptions::new().with_max_attempts(5));
+        assert_eq!(policy.max_attempts(&CallError::transient("f", "")), 5);
+        assert_eq!(policy.max_attempts(&CallError::malformed("f", "")), 2);
+        assert_eq!(policy.max_attempts(&CallError::rejected("f", "")), 1);
+        assert_eq!(policy.max_attempts(&CallError::configuration("f", "")), 1);
+        let once =
+            RetryPolicy::new(&CallOptions::new().with_retry_strategy(RetryStrategy::NoRetry));
+        assert_eq!(once.max_attempts(&CallError::transient("f", "")), 1);
+    }
+}

@@ -1,0 +1,181 @@
+//! [`ScriptedFunction`], a batch function that answers, delays and fails as a test tells it.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::datatypes::{DataType, Int64Type};
+use async_trait::async_trait;
+
+use crate::answer::BatchAnswer;
+use crate::context::{CallContext, FunctionContext};
+use crate::error::CallError;
+use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction, Declaration};
+
+/// What a [`ScriptedFunction`] does with one attempt.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Answers x + 1 after a delay.
+    Answer(Duration),
+    /// Fails after a delay.
+    Fail(Duration, CallError),
+    /// Never answers.
+    Hang,
+    /// Panics.
+    Panic,
+    /// Answers one row less than asked.
+    Short,
+    /// Answers, but for one row, counted from 0, which fails.
+    FailRow(usize, CallError),
+}
+
+/// What a [`ScriptedFunction`] saw, shared with the test.
+#[derive(Debug, Default)]
+pub struct Seen {
+    attempts: Mutex<Vec<Vec<i64>>>,
+    in_flight: AtomicUsize,
+    in_flight_max: AtomicUsize,
+    opened: AtomicUsize,
+    closed: AtomicUsize,
+}
+
+impl Seen {
+    /// Returns the arguments of every attempt, in the order in which they began.
+    pub fn attempts(&self) -> Vec<Vec<i64>> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Returns the rows of every attempt.
+    pub fn sizes(&self) -> Vec<usize> {
+        self.attempts().iter().map(Vec::len).collect()
+    }
+
+    /// Returns the attempts running now.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::SeqCst)
+    }
+
+    /// Returns the most attempts that ran at the same time.
+    pub fn in_flight_max(&self) -> usize {
+        self.in_flight_max.load(Ordering::SeqCst)
+    }
+
+    /// Returns how often the function was opened and closed.
+    pub fn opened_closed(&self) -> (usize, usize) {
+        (self.opened.load(Ordering::SeqCst), self.closed.load(Ordering::SeqCst))
+    }
+}
+
+/// A function from BIGINT to BIGINT, x + 1, that follows a script: one step an attempt, and the
+/// usual step when the script has ended.
+#[derive(Debug)]
+pub struct ScriptedFunction {
+    declaration: Declaration,
+    script: Mutex<VecDeque<Step>>,
+    usual: Step,
+    seen: Arc<Seen>,
+}
+
+impl ScriptedFunction {
+    /// Makes a function that answers at once.
+    pub fn new(name: &str) -> Self {
+        Self {
+            declaration: Declaration::new(name, vec![DataType::Int64], DataType::Int64),
+            script: Mutex::default(),
+            usual: Step::Answer(Duration::ZERO),
+            seen: Arc::default(),
+        }
+    }
+
+    /// Adds steps for the next attempts.
+    pub fn with_script(self, steps: impl IntoIterator<Item = Step>) -> Self {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).extend(steps);
+        self
+    }
+
+    /// Sets what happens when the script has ended.
+    pub fn with_usual(mut self, step: Step) -> Self {
+        self.usual = step;
+        self
+    }
+
+    /// Changes what the function says about itself.
+    pub fn with_declaration(mut self, change: impl FnOnce(Declaration) -> Declaration) -> Self {
+        self.declaration = change(self.declaration);
+        self
+    }
+
+    /// Finishes the function; the second value tells what it saw.
+    pub fn build(self) -> (AsyncFunction, Arc<Seen>) {
+        let seen = Arc::clone(&self.seen);
+        (AsyncFunction::batch(self), seen)
+    }
+
+    fn next_step(&self) -> Step {
+        let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
+        script.pop_front().unwrap_or_else(|| self.usual.clone())
+    }
+}
+
+/// Counts an attempt as running until it is dropped, also by an abort.
+struct Running<'a>(&'a Seen);
+
+impl<'a> Running<'a> {
+    fn new(seen: &'a Seen) -> Self {
+        let now = seen.in_flight.fetch_add(1, Ordering::SeqCst) + 1;
+        seen.in_flight_max.fetch_max(now, Ordering::SeqCst);
+        Self(seen)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+#[async_trait]
+impl AsyncBatchFunction for ScriptedFunction {
+    fn declaration(&self) -> &Declaration {
+        &self.declaration
+    }
+
+    async fn open(&self, _ctx: &FunctionContext) -> Result<(), CallError> {
+        self.seen.opened.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+
+    async fn eval_batch(&self, args: ArgBatch, _: &CallContext) -> Result<BatchAnswer, CallError> {
+        let _running = Running::new(&self.seen);
+        let x = args.column(0).as_primitive::<Int64Type>();
+        let sent: Vec<i64> = x.iter().map(Option::unwrap_or_default).collect();
+        self.seen.attempts.lock().unwrap_or_else(PoisonError::into_inner).push(sent);
+        let values: ArrayRef = Arc::new(x.iter().map(|x| Some(x? + 1)).collect::<Int64Array>());
+        match self.next_step() {
+            Step::Answer(delay) => {
+                if !delay.is_zero() {
+                    tokio::time::sleep(delay).await;
+                }
+                Ok(BatchAnswer::new(values))
+            }
+            Step::Fail(delay, error) => {
+                tokio::time::sleep(delay).await;
+                Err(error)
+            }
+            Step::Hang => std::future::pending().await,
+            #[allow(clippy::panic, reason = "a script may ask for it")]
+            Step::Panic => panic!("scripted panic"),
+            Step::Short => Ok(BatchAnswer::new(values.slice(0, values.len() - 1))),
+            Step::FailRow(row, error) => {
+                Ok(BatchAnswer::new(values).with_errors(vec![(row, error)]))
+            }
+        }
+    }
+
+    async fn close(&self) -> Result<(), CallError> {
+        self.seen.closed.fetch_add(1, Ordering::SeqCst);
+        Ok(())
+    }
+}
