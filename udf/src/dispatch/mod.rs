@@ -510,3 +510,6 @@ fn failed_burst(rows: usize, data_type: &DataType, error: &CallError) -> RowBurs
         .with_errors((0..rows).map(|row| (row, error.clone())).collect());
     RowBurst { answered, pending: None }
 }
+
+#[cfg(test)]
+mod tests;
