@@ -1,0 +1,3 @@
+//! The one binary of integration tests: public API and SQL only.
+
+mod cli;
