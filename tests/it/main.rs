@@ -3,5 +3,7 @@
 // Clippy takes only functions marked as tests for tests, but the helpers below them are, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod calls;
 mod cli;
 mod packages;
+mod support;

@@ -20,7 +20,7 @@ mod typed;
 pub use adapter::AsyncUdf;
 pub use answer::{BatchAnswer, RateHints, ResponseMetadata, Usage};
 pub use context::{CallContext, FunctionContext, Parameters};
-pub use dispatch::Dispatcher;
+pub use dispatch::{Dispatcher, check_default};
 pub use dispatch::metrics::{CallMetrics, MetricsSnapshot};
 pub use error::{CallError, ErrorClass};
 pub use function::{

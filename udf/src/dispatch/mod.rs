@@ -29,6 +29,7 @@ use tokio::time::{Instant, Sleep};
 use crate::dispatch::batch::{Batcher, CallRuns, Formed};
 use crate::dispatch::dedup::{Delivery, Found, Inbox, Key, Memo};
 use crate::dispatch::order::{AnswerQueue, RowQueue};
+pub use crate::dispatch::request::check_default;
 use crate::dispatch::request::{Request, Settled, call_context, replacement, settle};
 use crate::dispatch::window::Window;
 use crate::error::CallError;
