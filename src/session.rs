@@ -7,6 +7,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{DataFrame, SessionContext};
 use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime};
 
+use crate::models::{self, ModelProvider, ModelRegistry};
 use crate::sql::{self, Statement};
 
 /// A DataFusion session in which async functions and models may stand.
@@ -14,6 +15,7 @@ use crate::sql::{self, Statement};
 pub struct FarcallSession {
     context: SessionContext,
     runtime: Arc<FarcallRuntime>,
+    models: Arc<ModelRegistry>,
 }
 
 /// Builds a [`FarcallSession`], also around an existing DataFusion session state.
@@ -21,15 +23,24 @@ pub struct FarcallSession {
 pub struct FarcallSessionBuilder {
     state: Option<SessionStateBuilder>,
     runtime: Option<Arc<FarcallRuntime>>,
+    model_providers: Vec<Arc<dyn ModelProvider>>,
 }
 
 impl FarcallSessionBuilder {
+    /// Adds a kind of model that CREATE MODEL may name in `'provider'`.
+    pub fn with_model_provider(mut self, provider: Arc<dyn ModelProvider>) -> Self {
+        self.model_providers.push(provider);
+        self
+    }
+
     /// Builds the session.
     pub fn build(self) -> Result<FarcallSession> {
         let state =
             self.state.unwrap_or_else(|| SessionStateBuilder::new().with_default_features());
+        let models = Arc::new(ModelRegistry::new(self.model_providers));
+        let state = models::install(state, &models);
         let context = SessionContext::new_with_state(state.build());
-        Ok(FarcallSession { context, runtime: self.runtime.unwrap_or_default() })
+        Ok(FarcallSession { context, runtime: self.runtime.unwrap_or_default(), models })
     }
 }
 
@@ -60,6 +71,11 @@ impl FarcallSession {
     /// Returns what outlives the session's queries.
     pub fn runtime(&self) -> &Arc<FarcallRuntime> {
         &self.runtime
+    }
+
+    /// Returns the session's models.
+    pub fn models(&self) -> &Arc<ModelRegistry> {
+        &self.models
     }
 
     /// Registers an async function under its name and aliases.
