@@ -19,10 +19,10 @@ use crate::models::predict::PredictUdf;
 /// Replaces `predict('m', a)` by a call of m's own function, arguments cast to m's input types.
 ///
 /// ```text
-/// Before: Projection: PREDICT(m, t.a)     (looked up by name)
-/// After:  Projection: PREDICT(m, CAST(t.a AS Utf8View))     (the function itself)
+/// Before: Projection: predict('m', t.a)               (looked up by name)
+/// After:  Projection: m(CAST(t.a AS Utf8View))        (the function itself)
 /// ```
-/// The column keeps its name. A statement is bound as soon as it is planned, so that its plan keeps
+/// The column is called `PREDICT(m, t.a)` before and after. A statement is bound as soon as it is planned, so that its plan keeps
 /// the model it was planned with; the rule binds what comes from views, which look their models up
 /// when they are used. It runs before all other analyzer rules.
 #[derive(Debug, Default)]
@@ -136,9 +136,7 @@ mod tests {
         let plan = plan(&session, "SELECT PREDICT(m, n), PREDICT(m, s) AS l FROM t").await;
         assert_eq!(
             plan.to_string(),
-            "Projection: PREDICT(m, CAST(t.n AS Utf8View)) AS PREDICT(m, t.n), \
-             PREDICT(m, t.s) AS l\n  TableScan: t"
-                .replace(" AS PREDICT(m, t.n)", "")
+            "Projection: m(CAST(t.n AS Utf8View)), m(t.s) AS l\n  TableScan: t"
         );
         assert_eq!(plan.schema().field(0).name(), "PREDICT(m, t.n)");
         assert_eq!(plan.schema().field(0).data_type(), &DataType::Utf8View);
@@ -179,6 +177,13 @@ mod tests {
             ("COPY (SELECT PREDICT(m, s) AS l FROM t) TO 'x.csv'", 1),
             ("INSERT INTO t SELECT 1, PREDICT(m, s) FROM t", 1),
             ("VALUES (PREDICT(m, 'x'))", 1),
+            ("SELECT PREDICT(m, NULL)", 1),
+            ("SELECT PREDICT(m, n), count(*) FROM t GROUP BY ROLLUP (PREDICT(m, n), s)", 1),
+            ("SELECT GROUPING(PREDICT(m, n)) FROM t GROUP BY PREDICT(m, n)", 2),
+            ("SELECT s FROM t QUALIFY row_number() OVER (ORDER BY PREDICT(m, n)) = 1", 1),
+            ("SELECT CASE WHEN n > 1 THEN PREDICT(m, n) ELSE s END FROM t", 1),
+            ("SELECT t.s, x.l FROM t, LATERAL (SELECT PREDICT(m, t.n) AS l) AS x", 1),
+            ("PREPARE p AS SELECT PREDICT(m, $1) FROM t", 0),
         ] {
             let plan = plan(&session, sql).await;
             assert_eq!(calls(&plan).len(), number, "{sql}:\n{plan}");
@@ -263,7 +268,7 @@ mod tests {
         let plan = frame.logical_plan().clone();
         let optimized = frame.into_optimized_plan().unwrap();
         let shown = format!("{plan} {plan:?} {optimized} {optimized:?} {:?}", session.models());
-        assert!(shown.contains("PREDICT(m") && !shown.contains("hush"), "{shown}");
+        assert!(shown.contains("m(t.s)") && !shown.contains("hush"), "{shown}");
     }
 
     async fn session() -> FarcallSession {

@@ -187,7 +187,7 @@ mod tests {
     fn a_literal_secret_never_travels() {
         for options in [
             [("headers", "Authorization: Bearer hush")],
-            [("headers", "Bearer ${env:TOKEN}")],
+            [("headers", "X-Key: ${env:TOKEN}-hush")],
             [("endpoint", "http://h/score?key=hush")],
             [("endpoint", "http://me:hush@h/score")],
         ] {

@@ -3,26 +3,52 @@
 /// What stands in place of a secret.
 pub const REDACTED: &str = "***";
 
+/// Stands for a reference while the rest of a value is looked at.
+const REFERENCE: char = '\u{0}';
+
+/// Replaces every `${env:NAME}` by [`REFERENCE`].
+fn without_references(value: &str) -> String {
+    let mut kept = String::new();
+    let mut rest = value;
+    while let Some((before, after)) = rest.split_once("${env:") {
+        let name = after.split_once('}').filter(|(name, _)| {
+            !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        });
+        let Some((_, behind)) = name else { break };
+        kept.push_str(before);
+        kept.push(REFERENCE);
+        rest = behind;
+    }
+    kept + rest
+}
+
+fn only_references(text: &str) -> bool {
+    text.contains(REFERENCE) && text.chars().all(|c| c == REFERENCE || c.is_whitespace())
+}
+
 /// Says whether a value holds nothing but references such as `${env:TOKEN}`.
 ///
 /// A reference names a secret and is none.
 pub fn is_reference(value: &str) -> bool {
-    let mut rest = value.trim();
-    if rest.is_empty() {
-        return false;
-    }
-    while !rest.is_empty() {
-        let Some((name, after)) = rest.strip_prefix("${env:").and_then(|r| r.split_once('}'))
-        else {
-            return false;
-        };
-        let letters = |c: char| c.is_ascii_alphanumeric() || c == '_';
-        if name.is_empty() || !name.chars().all(letters) {
-            return false;
-        }
-        rest = after.trim_start();
-    }
-    true
+    only_references(&without_references(value))
+}
+
+/// Says whether a value is made of headers whose values are references.
+///
+/// `Authorization: Bearer ${env:TOKEN}; X-Key: ${env:KEY}` holds no secret, `X-Key: a` may be one.
+fn is_headers_of_references(value: &str) -> bool {
+    let quotes = |c: char| c.is_whitespace() || c == '"';
+    without_references(value)
+        .split([';', ',', '\n', '{', '}'])
+        .map(|header| header.trim_matches(quotes))
+        .filter(|header| !header.is_empty())
+        .all(|header| {
+            let (_, value) = header.split_once(':').unwrap_or(("", header));
+            let value = value.trim_matches(quotes);
+            let schemes = ["Bearer ", "Basic ", "Token "];
+            let scheme = schemes.iter().find_map(|scheme| value.strip_prefix(scheme));
+            only_references(scheme.unwrap_or(value))
+        })
 }
 
 /// Returns a value as it may be shown.
@@ -47,11 +73,8 @@ pub fn shown(value: &str, secret: bool) -> String {
 ///
 /// Any user or query part of an URL counts as secret unless its values are references.
 pub fn may_travel(value: &str, secret: bool) -> bool {
-    if is_reference(value) {
-        return true;
-    }
     if secret {
-        return false;
+        return is_headers_of_references(value);
     }
     let Some(url) = UrlParts::find(value) else { return true };
     let parameter = |part: &str| is_reference(part.split_once('=').map_or(part, |(_, v)| v));
@@ -118,8 +141,13 @@ mod tests {
     fn a_literal_secret_may_not_travel() {
         assert!(may_travel("http://h/score", false));
         assert!(may_travel("${env:H}", true));
+        assert!(may_travel("Authorization: Bearer ${env:A}; X-Key: ${env:B}", true));
+        assert!(may_travel(r#"{"Authorization": "Bearer ${env:A}", "X-Key": "${env:B}"}"#, true));
         assert!(may_travel("https://h/score?key=${env:KEY}", false));
-        assert!(!may_travel("X-Key: 1", true));
+        for value in ["X-Key: 1", "X-Key: a${env:B}", "Bearer abc", "A: ${env:A}; B: b", "${env:A"]
+        {
+            assert!(!may_travel(value, true), "{value}");
+        }
         assert!(!may_travel("https://h/score?key=1", false));
         assert!(!may_travel("https://me:pw@h/score", false));
     }

@@ -109,18 +109,16 @@ mod tests {
         assert_eq!(rows(&session, CREATE).await, "++\n++");
         rows(&session, "CREATE MODEL a INPUT (x INT) OUTPUT (y INT) WITH ('provider' = 'test')")
             .await;
-        assert_eq!(
-            rows(&session, "SHOW MODELS").await,
-            "\
-+------+----------+--------------+-----------------------------+-------------------------------------------------------------------------------+
-| name | provider | input        | output                      | options                                                                       |
-+------+----------+--------------+-----------------------------+-------------------------------------------------------------------------------+
-| a    | test     | x INT        | y INT                       |                                                                               |
-| m    | test     | text VARCHAR | label VARCHAR, score DOUBLE | 'endpoint' = 'http://h/score', 'headers' = '***', 'max_batch_size' = '64' |
-+------+----------+--------------+-----------------------------+-------------------------------------------------------------------------------+"
-                .replace("--------+\n", "----+\n")
-                .replace("     |\n", " |\n")
-        );
+        let shown = rows(&session, "SHOW MODELS").await;
+        let cells = |line: &str| -> Vec<String> {
+            line.split('|').map(|cell| cell.trim().to_owned()).filter(|c| !c.is_empty()).collect()
+        };
+        let lines: Vec<Vec<String>> = shown.lines().skip(1).map(cells).collect();
+        assert_eq!(lines[0], ["name", "provider", "input", "output", "options"]);
+        assert_eq!(lines[2], ["a", "test", "x INT", "y INT"]);
+        let options = "'endpoint' = 'http://h/score', 'headers' = '***', 'max_batch_size' = '64'";
+        let output = "label VARCHAR, score DOUBLE";
+        assert_eq!(lines[3], ["m", "test", "text VARCHAR", output, options]);
     }
 
     #[tokio::test]
@@ -221,10 +219,10 @@ mod tests {
     async fn explain_shows_the_call_and_no_secret() {
         let session = session();
         rows(&session, CREATE).await;
-        let plan = "EXPLAIN FORMAT INDENT SELECT PREDICT(m, 'x') AS p";
+        let plan = "EXPLAIN SELECT PREDICT(m, 'x') AS p";
         let plan = session.sql(plan).await.unwrap();
         let shown = format!("{} {:?}", plan.logical_plan(), plan.logical_plan());
-        assert!(shown.contains("PREDICT(m,") && !shown.contains("hush"), "{shown}");
+        assert!(shown.contains("m(CAST(Utf8(") && !shown.contains("hush"), "{shown}");
     }
 
     #[tokio::test]
@@ -250,7 +248,7 @@ mod tests {
         for (sql, message) in [
             (
                 "SET table.exec.async-scalar.buffer-capacity = 0",
-                "bad option table.exec.async-scalar.buffer-capacity: value '0' is not accepted",
+                "bad option table.exec.async-scalar.buffer-capacity: value 0 is not accepted, the least is 1",
             ),
             (
                 "SET farcall.async_scalar.colour = 'red'",

@@ -1,6 +1,6 @@
 //! Reads a script: farcall's own statements by looking ahead, everything else by DataFusion.
 
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::parser::{DFParser, DFParserBuilder};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
@@ -13,6 +13,10 @@ use crate::sql::{Statement, model_statement, setting};
 /// # Errors
 /// The error of a statement that cannot be read names line and column.
 pub fn parse(sql: &str) -> Result<Vec<Statement>> {
+    parse_script(sql).map_err(|error| located(error, sql))
+}
+
+fn parse_script(sql: &str) -> Result<Vec<Statement>> {
     let dialect = dialect();
     let mut parser = DFParserBuilder::new(sql).with_dialect(&dialect).build()?;
     let mut statements = Vec::new();
@@ -39,6 +43,26 @@ fn parse_statement(parser: &mut DFParser<'_>) -> Result<Statement> {
     Ok(Statement::DataFusion(Box::new(parser.parse_statement()?)))
 }
 
+/// Says where the end of the script is, which the parser's own message does not.
+fn located(error: DataFusionError, sql: &str) -> DataFusionError {
+    match error {
+        DataFusionError::SQL(parser_error, backtrace) => match *parser_error {
+            ParserError::ParserError(message) if message.ends_with("found: EOF") => {
+                let last_line = sql.rsplit('\n').next().unwrap_or_default();
+                let line = sql.matches('\n').count() as u64 + 1;
+                let column = last_line.chars().count() as u64 + 1;
+                let end = Location { line, column };
+                DataFusionError::SQL(Box::new(error_at(message, end)), backtrace)
+            }
+            other => DataFusionError::SQL(Box::new(other), backtrace),
+        },
+        DataFusionError::Diagnostic(diagnostic, inner) => {
+            DataFusionError::Diagnostic(diagnostic, Box::new(located(*inner, sql)))
+        }
+        other => other,
+    }
+}
+
 /// Makes an error that names line and column.
 pub(crate) fn error_at(message: impl std::fmt::Display, location: Location) -> ParserError {
     ParserError::ParserError(format!("{message}{location}"))
@@ -50,6 +74,7 @@ pub(crate) fn error_at(message: impl std::fmt::Display, location: Location) -> P
 pub(crate) fn unexpected(expected: &str, parser: &Parser<'_>) -> ParserError {
     let found = parser.peek_token_ref();
     let text = match &found.token {
+        Token::Word(word) if word.quote_style.is_some() => "found a quoted name".to_owned(),
         Token::Word(_)
         | Token::Number(..)
         | Token::EOF
@@ -110,9 +135,11 @@ mod tests {
     #[test]
     fn broken_sql_is_located_in_its_statement() {
         for (sql, position) in [
-            ("SELECT 1;\nSELECT FROM WHERE", "Line: 2, Column: 13"),
+            ("SELECT 1;\nSELECT a FROM t WHERE )", "Line: 2, Column: 23"),
+            ("SELECT 1;\nSELECT (1", "found: EOF at Line: 2, Column: 10"),
+            ("EXPLAIN FORMAT", "found: EOF at Line: 1, Column: 15"),
             ("SELECT 1 SELECT", "Line: 1, Column: 10"),
-            ("SHOW MODELS;\n  DROP MODEL", "Line: 2"),
+            ("SHOW MODELS;\n  DROP MODEL", "found: EOF at Line: 2, Column: 13"),
             ("SELECT 'open", "Line: 1, Column: 8"),
             ("SELECT 1;\n)", "Line: 2, Column: 1"),
         ] {

@@ -1,7 +1,8 @@
 //! Rewrites PREDICT before planning: `PREDICT(m, a, k => 'v')` becomes `predict('m', ..)`.
 //!
 //! The first argument of PREDICT is a model by its position, which DataFusion's planner would take
-//! for a column. What is wrong with a call is said here, with line and column.
+//! for a column. What is wrong with a call is said here, with line and column. Fields of what a call
+//! answers (`PREDICT(m, a).score`) are put into the form that the planner takes.
 
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -9,8 +10,8 @@ use std::sync::Arc;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::parser::{CopyToSource, Statement};
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments, Ident,
-    ObjectName, UnaryOperator, Value, visit_expressions_mut,
+    AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, UnaryOperator, Value, visit_expressions_mut,
 };
 use datafusion::sql::sqlparser::tokenizer::Location;
 use farcall_udf::{CallError, CallOptions};
@@ -21,6 +22,10 @@ use crate::sql::model_statement::{dotted, normalize};
 /// Rewrites every PREDICT of a statement, in EXPLAIN and COPY too.
 pub(crate) fn rewrite(statement: &mut Statement, registry: &Arc<ModelRegistry>) -> Result<()> {
     let mut rewrite = |expr: &mut Expr| match expr {
+        Expr::CompoundFieldAccess { access_chain, .. } => {
+            access_chain.iter_mut().for_each(rewrite_access);
+            ControlFlow::Continue(())
+        }
         Expr::Function(function) => match rewrite_call(function, registry) {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => ControlFlow::Break(error),
@@ -39,6 +44,15 @@ pub(crate) fn rewrite(statement: &mut Statement, registry: &Arc<ModelRegistry>) 
     match flow {
         ControlFlow::Continue(()) => Ok(()),
         ControlFlow::Break(error) => Err(error),
+    }
+}
+
+/// Writes `f(x).a` as `f(x).'a'`, the only form in which DataFusion's planner takes a field.
+fn rewrite_access(access: &mut AccessExpr) {
+    if let AccessExpr::Dot(field) = access
+        && let Expr::Identifier(ident) = field
+    {
+        *field = text(normalize(ident));
     }
 }
 
@@ -278,6 +292,12 @@ mod tests {
     fn nested_calls_are_all_rewritten() {
         let sql = rewritten("SELECT PREDICT(m, PREDICT('Q', a)) FROM t").unwrap();
         assert_eq!(sql, "SELECT predict('m', predict('Q', a)) FROM t");
+    }
+
+    #[test]
+    fn a_field_of_an_answer_is_read_by_its_name() {
+        let sql = rewritten("SELECT PREDICT(m, a).Label, (PREDICT(m, a)).\"B\".c FROM t").unwrap();
+        assert_eq!(sql, "SELECT predict('m', a).'label', (predict('m', a)).'B'.'c' FROM t");
     }
 
     #[test]
