@@ -12,7 +12,8 @@ use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use farcall_planner::SiteCounter;
 use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, Recipe};
 
-use crate::models::{self, ModelProvider, ModelRegistry};
+use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource};
+use crate::models::{self, ModelProvider, ModelRegistry, RECIPE_KIND};
 use crate::sql::{self, Statement};
 
 /// A DataFusion session in which async functions and models may stand.
@@ -34,6 +35,7 @@ use crate::sql::{self, Statement};
 pub struct FarcallSession {
     context: SessionContext,
     runtime: Arc<FarcallRuntime>,
+    parameters: Arc<BTreeMap<String, String>>,
     models: Arc<ModelRegistry>,
 }
 
@@ -43,13 +45,51 @@ pub struct FarcallSessionBuilder {
     config: Option<SessionConfig>,
     state: Option<SessionState>,
     runtime: Option<Arc<FarcallRuntime>>,
-    model_providers: Vec<Arc<dyn ModelProvider>>,
+    parameters: BTreeMap<String, String>,
+    providers: Vec<Arc<dyn ModelProvider>>,
+    extension_planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
 }
 
 impl FarcallSessionBuilder {
+    /// Starts from a DataFusion configuration.
+    pub fn with_config(mut self, config: SessionConfig) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Starts from an existing session state: its catalogs, functions and rules are kept.
+    ///
+    /// Its query planner is replaced by farcall's; extension nodes of others are planned by what
+    /// [`Self::with_extension_planner`] adds.
+    pub fn with_state(mut self, state: SessionState) -> Self {
+        self.state = Some(state);
+        self
+    }
+
+    /// Shares what outlives queries (limiters, clients, caches) with other sessions.
+    pub fn with_runtime(mut self, runtime: Arc<FarcallRuntime>) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Adds a session or job parameter that functions find in their context.
+    pub fn with_parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.parameters.insert(name.into(), value.into());
+        self
+    }
+
     /// Adds a kind of model that CREATE MODEL may name in `'provider'`.
     pub fn with_model_provider(mut self, provider: Arc<dyn ModelProvider>) -> Self {
-        self.model_providers.push(provider);
+        self.providers.push(provider);
+        self
+    }
+
+    /// Adds a planner of extension nodes that are not farcall's.
+    pub fn with_extension_planner(
+        mut self,
+        planner: Arc<dyn ExtensionPlanner + Send + Sync>,
+    ) -> Self {
+        self.extension_planners.push(planner);
         self
     }
 
@@ -59,12 +99,41 @@ impl FarcallSessionBuilder {
     /// A planning error if the state belongs to a farcall session already, or if both a state and a
     /// configuration are given.
     pub fn build(self) -> Result<FarcallSession> {
-        let state =
-            self.state.unwrap_or_else(|| SessionStateBuilder::new().with_default_features());
-        let models = Arc::new(ModelRegistry::new(self.model_providers));
-        let state = models::install(state, &models);
-        let context = SessionContext::new_with_state(state.build());
-        Ok(FarcallSession { context, runtime: self.runtime.unwrap_or_default(), models })
+        let Self { config, state, runtime, parameters, mut providers, extension_planners } = self;
+        let state = match (state, config) {
+            (Some(_), Some(_)) => {
+                return plan_err!("a session is built from a state or from a configuration, not both");
+            }
+            (Some(state), None) => {
+                let ours = farcall_planner::optimizer_rules();
+                if state.optimizers().iter().any(|rule| rule.name() == ours[0].name()) {
+                    return plan_err!("the session state belongs to a farcall session already");
+                }
+                SessionStateBuilder::new_from_existing(state)
+            }
+            (None, config) => SessionStateBuilder::new()
+                .with_config(config.unwrap_or_default())
+                .with_default_features(),
+        };
+        let runtime = runtime.unwrap_or_default();
+        let parameters = Arc::new(parameters);
+        providers.extend(crate::connect::providers());
+        let models = Arc::new(ModelRegistry::new(providers));
+        let mut state = models::install(state, &models);
+        for rule in farcall_planner::analyzer_rules(Arc::new(SiteCounter::default())) {
+            state = state.with_analyzer_rule(rule);
+        }
+        for rule in farcall_planner::optimizer_rules() {
+            state = state.with_optimizer_rule(rule);
+        }
+        let planner = FarcallQueryPlanner::new(
+            Arc::clone(&runtime),
+            Arc::clone(&parameters),
+            extension_planners,
+        );
+        let state = state.with_query_planner(Arc::new(planner)).build();
+        let context = SessionContext::new_with_state(state);
+        Ok(FarcallSession { context, runtime, parameters, models })
     }
 }
 
@@ -106,6 +175,18 @@ impl FarcallSession {
     /// Returns the session's models.
     pub fn models(&self) -> &Arc<ModelRegistry> {
         &self.models
+    }
+
+    /// Returns a codec that carries this session's plans, functions and models in DataFusion's
+    /// protobuf plans; on the other side it finds functions in the session that made it.
+    pub fn codec(&self) -> FarcallCodec {
+        let functions =
+            SessionFunctions { context: self.context.clone(), models: Arc::clone(&self.models) };
+        FarcallCodec::new(
+            Arc::new(functions),
+            Arc::clone(&self.runtime),
+            Arc::clone(&self.parameters),
+        )
     }
 
     /// Registers an async function under its name and aliases.
