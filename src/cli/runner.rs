@@ -160,8 +160,12 @@ impl std::fmt::Debug for Runner<'_> {
 
 /// Returns an error's text for a person: no back trace, no name of a wrapper.
 pub fn message_of(error: &DataFusionError) -> String {
-    let text = error.strip_backtrace();
-    text.strip_prefix("External error: ").unwrap_or(&text).to_string()
+    match error {
+        DataFusionError::External(error) => error.to_string(),
+        DataFusionError::SQL(error, _) => error.to_string(),
+        DataFusionError::Diagnostic(_, error) => message_of(error),
+        error => error.strip_backtrace().trim_end().to_string(),
+    }
 }
 
 #[cfg(test)]
@@ -196,6 +200,7 @@ mod tests {
     async fn broken_sql_is_reported_with_its_position_in_the_script() {
         let (ended, _, messages) = run("SELECT 1;\nSELECT 1\n  FORM x;", Format::Csv).await;
         assert_eq!(ended, Ended::Failed);
+        assert!(messages.starts_with("error: a.sql:2: sql parser error: Expected"), "{messages}");
         assert!(messages.contains("Line: 3, Column: 8"), "{messages}");
     }
 
