@@ -162,6 +162,7 @@ impl std::fmt::Debug for Runner<'_> {
 pub fn message_of(error: &DataFusionError) -> String {
     match error {
         DataFusionError::External(error) => error.to_string(),
+        DataFusionError::Plan(text) | DataFusionError::Execution(text) => text.clone(),
         DataFusionError::SQL(error, _) => error.to_string(),
         DataFusionError::Diagnostic(_, error) => message_of(error),
         error => error.strip_backtrace().trim_end().to_string(),
@@ -170,7 +171,7 @@ pub fn message_of(error: &DataFusionError) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, ready};
+    use std::future::pending;
 
     use super::*;
     use crate::cli::files;
@@ -207,7 +208,12 @@ mod tests {
     #[tokio::test]
     async fn an_interrupt_ends_the_running_query() {
         let endless = "SELECT count(*) FROM generate_series(1, 1000000000000)";
-        let (ended, out, messages) = run_until(endless, Format::Csv, ready(())).await;
+        let later = async {
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (ended, out, messages) = run_until(endless, Format::Csv, later).await;
         assert_eq!((ended, out.as_str()), (Ended::Cancelled, ""));
         assert_eq!(messages, "a.sql:1: cancelled\n");
     }
