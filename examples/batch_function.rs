@@ -24,7 +24,11 @@ impl AsyncBatchFunction for RemoteSqrt {
         &self.0
     }
 
-    async fn eval_batch(&self, args: ArgBatch, ctx: &CallContext) -> Result<BatchAnswer, CallError> {
+    async fn eval_batch(
+        &self,
+        args: ArgBatch,
+        ctx: &CallContext,
+    ) -> Result<BatchAnswer, CallError> {
         // One request for all rows; this one takes ten milliseconds however many they are.
         tokio::time::sleep(Duration::from_millis(10)).await;
         eprintln!("request {} carries {} rows", ctx.idempotency_key(), args.num_rows());

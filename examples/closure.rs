@@ -13,6 +13,11 @@ async fn main() -> datafusion::error::Result<()> {
         let mark = if excited.unwrap_or(false) { "!" } else { "." };
         Ok::<String, CallError>(format!("Hello, {name}{mark}"))
     }));
-    let people = "(VALUES (1, 'Ada', true), (2, 'Grace', NULL), (3, NULL, false)) AS p (id, name, glad)";
-    session.sql(&format!("SELECT id, greet(name, glad) FROM {people} ORDER BY id")).await?.show().await
+    let people =
+        "(VALUES (1, 'Ada', true), (2, 'Grace', NULL), (3, NULL, false)) AS p (id, name, glad)";
+    session
+        .sql(&format!("SELECT id, greet(name, glad) FROM {people} ORDER BY id"))
+        .await?
+        .show()
+        .await
 }

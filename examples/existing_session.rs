@@ -19,7 +19,11 @@ impl AsyncScalarFunction for Length {
         &self.0
     }
 
-    async fn eval(&self, args: Vec<ScalarValue>, _: &CallContext) -> Result<ScalarValue, CallError> {
+    async fn eval(
+        &self,
+        args: Vec<ScalarValue>,
+        _: &CallContext,
+    ) -> Result<ScalarValue, CallError> {
         match &args[0] {
             ScalarValue::Utf8(Some(text)) => Ok(ScalarValue::from(text.chars().count() as i64)),
             other => Err(CallError::rejected("remote_length", format!("not a text: {other}"))),

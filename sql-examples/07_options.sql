@@ -18,7 +18,7 @@ GROUP BY label
 ORDER BY label;
 
 -- An unknown option, and a value that the option does not take.
--- error: max_bath_size
+-- error: bad option max_bath_size of PREDICT: no such option
 SELECT PREDICT(sentiment, text, max_bath_size => 4) FROM 'data/reviews.csv';
 
 -- error: accepted are durations with a unit

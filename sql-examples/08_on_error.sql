@@ -23,14 +23,14 @@ WHERE id <= 3
 ORDER BY id;
 
 -- What is wrong before any call is made is said before any call is made.
--- error: noone
+-- error: no model 'noone'
 SELECT PREDICT(noone, text) FROM 'data/reviews.csv';
 
--- error: endpoint
+-- error: option 'endpoint': is required
 CREATE MODEL incomplete
   INPUT (text VARCHAR)
   OUTPUT (label VARCHAR)
   WITH ('provider' = 'http');
 
--- error: not found
+-- error: file 'data/no_such_file.csv' not found
 SELECT PREDICT(nobody, text) FROM 'data/no_such_file.csv';

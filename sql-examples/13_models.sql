@@ -5,7 +5,7 @@ CREATE MODEL m
   OUTPUT (label VARCHAR)
   WITH ('provider' = 'local', 'model' = 'sentiment');
 
--- error: already exists
+-- error: model 'm' exists
 CREATE MODEL m
   INPUT (text VARCHAR)
   OUTPUT (label VARCHAR)
@@ -30,5 +30,5 @@ SHOW MODELS;
 DROP MODEL m;
 DROP MODEL IF EXISTS m;
 
--- error: m
+-- error: no model 'm'
 DROP MODEL m;

@@ -102,7 +102,9 @@ impl FarcallSessionBuilder {
         let Self { config, state, runtime, parameters, mut providers, extension_planners } = self;
         let state = match (state, config) {
             (Some(_), Some(_)) => {
-                return plan_err!("a session is built from a state or from a configuration, not both");
+                return plan_err!(
+                    "a session is built from a state or from a configuration, not both"
+                );
             }
             (Some(state), None) => {
                 let ours = farcall_planner::optimizer_rules();

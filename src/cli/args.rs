@@ -28,7 +28,7 @@ pub struct Args {
     #[arg(short = 'f', long = "file", value_name = "FILE", action = ArgAction::Append)]
     pub files: Vec<PathBuf>,
 
-    /// How results are written.
+    /// How results are written, one after another if there are several.
     #[arg(long, value_enum, default_value_t, ignore_case = true)]
     pub format: Format,
 

@@ -133,6 +133,8 @@ pub fn session(files: &Files) -> Result<FarcallSession> {
     let tables = Arc::new(FileTables { files: files.clone(), state });
     let catalogs = Arc::clone(context.state().catalog_list());
     context.register_catalog_list(Arc::new(DynamicFileCatalog::new(catalogs, tables)));
+    // SHOW TABLES, SHOW COLUMNS and SHOW ALL read the information schema.
+    context.state_ref().write().config_mut().options_mut().catalog.information_schema = true;
     Ok(session)
 }
 
@@ -281,6 +283,15 @@ mod tests {
         assert!(error.contains("has no columns"), "{error}");
         let error = count(&session, "SELECT * FROM 'a.xlsx'").await.unwrap_err();
         assert!(error.contains("no known extension: .parquet, .csv"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn show_tables_lists_what_was_created() {
+        let dir = folder(&[]);
+        let session = session(&Files::new(dir.path())).unwrap();
+        let before = count(&session, "SHOW TABLES").await.unwrap();
+        count(&session, "CREATE VIEW v AS SELECT 1").await.unwrap();
+        assert_eq!(count(&session, "SHOW TABLES").await.unwrap(), before + 1);
     }
 
     #[tokio::test]

@@ -160,13 +160,18 @@ impl std::fmt::Debug for Runner<'_> {
 
 /// Returns an error's text for a person: no back trace, no name of a wrapper.
 pub fn message_of(error: &DataFusionError) -> String {
-    let text = error.strip_backtrace();
-    text.strip_prefix("External error: ").unwrap_or(&text).to_string()
+    match error {
+        DataFusionError::External(error) => error.to_string(),
+        DataFusionError::Plan(text) | DataFusionError::Execution(text) => text.clone(),
+        DataFusionError::SQL(error, _) => error.to_string(),
+        DataFusionError::Diagnostic(_, error) => message_of(error),
+        error => error.strip_backtrace().trim_end().to_string(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::future::{pending, ready};
+    use std::future::pending;
 
     use super::*;
     use crate::cli::files;
@@ -196,13 +201,19 @@ mod tests {
     async fn broken_sql_is_reported_with_its_position_in_the_script() {
         let (ended, _, messages) = run("SELECT 1;\nSELECT 1\n  FORM x;", Format::Csv).await;
         assert_eq!(ended, Ended::Failed);
+        assert!(messages.starts_with("error: a.sql:2: sql parser error: Expected"), "{messages}");
         assert!(messages.contains("Line: 3, Column: 8"), "{messages}");
     }
 
     #[tokio::test]
     async fn an_interrupt_ends_the_running_query() {
         let endless = "SELECT count(*) FROM generate_series(1, 1000000000000)";
-        let (ended, out, messages) = run_until(endless, Format::Csv, ready(())).await;
+        let later = async {
+            for _ in 0..20 {
+                tokio::task::yield_now().await;
+            }
+        };
+        let (ended, out, messages) = run_until(endless, Format::Csv, later).await;
         assert_eq!((ended, out.as_str()), (Ended::Cancelled, ""));
         assert_eq!(messages, "a.sql:1: cancelled\n");
     }

@@ -23,9 +23,7 @@ use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchSt
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
-use farcall_udf::{
-    AsyncFunction, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, Mode,
-};
+use farcall_udf::{AsyncFunction, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, Mode};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::exec::driver::{Driver, Lane, drive};
@@ -101,12 +99,11 @@ impl AsyncCalcExec {
             return internal_err!("AsyncCalcExec without a call");
         }
         let input_schema = input.schema();
-        let results = calls.iter().map(|call| {
-            Arc::new(Field::clone(&call.field).with_nullable(true)) as FieldRef
-        });
+        let results = calls
+            .iter()
+            .map(|call| Arc::new(Field::clone(&call.field).with_nullable(true)) as FieldRef);
         let fields: Vec<FieldRef> = input_schema.fields().iter().cloned().chain(results).collect();
-        let schema =
-            Arc::new(Schema::new_with_metadata(fields, input_schema.metadata().clone()));
+        let schema = Arc::new(Schema::new_with_metadata(fields, input_schema.metadata().clone()));
         let cache = Arc::new(Self::properties(&input, schema)?);
         let counters = calls.iter().map(|_| Arc::default()).collect();
         let metrics = ExecutionPlanMetricsSet::new();
@@ -159,8 +156,7 @@ impl AsyncCalcExec {
                 .iter()
                 .map(|arg| arg.return_field(&input_schema))
                 .collect::<Result<_>>()?;
-            let site =
-                scope.site(call.site, &call.function, &call.options, &call.field, counters);
+            let site = scope.site(call.site, &call.function, &call.options, &call.field, counters);
             max_buffered_rows = max_buffered_rows.min(call.options.max_buffered_rows());
             lanes.push(Lane {
                 dispatcher: Dispatcher::new(Arc::clone(&scope), site, fields.into())?,
@@ -179,10 +175,13 @@ impl DisplayAs for AsyncCalcExec {
                 call.options.mode().to_string(),
                 call.options.output_mode().to_string(),
                 format!("batch={}", call.max_batch_size()),
-                format!("window={}", match call.options.mode() {
-                    Mode::Async => call.options.buffer_capacity(),
-                    Mode::Sync => 1,
-                }),
+                format!(
+                    "window={}",
+                    match call.options.mode() {
+                        Mode::Async => call.options.buffer_capacity(),
+                        Mode::Sync => 1,
+                    }
+                ),
             ];
             if let Some(limit) = call.options.concurrency_limit() {
                 words.push(format!("max_concurrency={limit}"));

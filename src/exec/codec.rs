@@ -94,9 +94,10 @@ impl FarcallCodec {
         FunctionNode {
             name: declaration.name().to_owned(),
             version: declaration.version().to_owned(),
-            recipe: declaration
-                .recipe()
-                .map(|Recipe { kind, bytes }| RecipeNode { kind: kind.clone(), bytes: bytes.clone() }),
+            recipe: declaration.recipe().map(|Recipe { kind, bytes }| RecipeNode {
+                kind: kind.clone(),
+                bytes: bytes.clone(),
+            }),
         }
     }
 
@@ -168,9 +169,8 @@ impl FarcallCodec {
     ) -> Result<PlannedCall> {
         let PhysicalCallNode { function, site, options, args, guard, field } = node;
         let context = PhysicalPlanDecodeContext::new(ctx, self);
-        let expr = |node: &PhysicalExprNode| {
-            converter.proto_to_physical_expr(node, schema, &context)
-        };
+        let expr =
+            |node: &PhysicalExprNode| converter.proto_to_physical_expr(node, schema, &context);
         let field: Field = (&required(field, "field")?).try_into()?;
         Ok(PlannedCall {
             function: self.decode_function(required(function, "function")?)?,
@@ -184,7 +184,12 @@ impl FarcallCodec {
 }
 
 impl LogicalExtensionCodec for FarcallCodec {
-    fn try_decode(&self, buf: &[u8], inputs: &[LogicalPlan], ctx: &TaskContext) -> Result<Extension> {
+    fn try_decode(
+        &self,
+        buf: &[u8],
+        inputs: &[LogicalPlan],
+        ctx: &TaskContext,
+    ) -> Result<Extension> {
         let Some(bytes) = buf.strip_prefix(LOGICAL_ASYNC_CALC) else {
             return self.logical.try_decode(buf, inputs, ctx);
         };

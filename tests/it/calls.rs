@@ -107,7 +107,10 @@ async fn shapes_of_select_and_where_give_the_twins_rows() {
         ("SELECT sum(f(x)) FILTER (WHERE k < 10) AS v FROM t", &[("f", 1_000)]),
         ("SELECT sum(x) FILTER (WHERE p(x)) AS v FROM t", &[("p", 10_000)]),
         ("SELECT f(k) AS v, count(*) AS n FROM t GROUP BY f(k)", &[("f", 100)]),
-        ("SELECT k, sum(f(x)) AS v, max(h(x)) AS w FROM t GROUP BY k", &[("f", 10_000), ("h", 10_000)]),
+        (
+            "SELECT k, sum(f(x)) AS v, max(h(x)) AS w FROM t GROUP BY k",
+            &[("f", 10_000), ("h", 10_000)],
+        ),
         ("SELECT count(DISTINCT f(k)) AS v FROM t", &[("f", 100)]),
         ("SELECT k, sum(x) AS v FROM t GROUP BY k HAVING p(sum(x))", &[("p", 100)]),
         ("SELECT DISTINCT f(k) AS v FROM t", &[("f", 100)]),
@@ -116,10 +119,15 @@ async fn shapes_of_select_and_where_give_the_twins_rows() {
         ("SELECT f(x) AS v FROM t WHERE 1 = 0", &[]),
         ("SELECT f(x) AS v FROM t LIMIT 0", &[]),
         ("SELECT x FROM t WHERE p(n) IS NULL", &[("p", 5_000)]),
-        ("SELECT CASE WHEN f(x) > 1005000 THEN g(x) ELSE h(x) END AS v FROM t",
-            &[("f", 10_000), ("g", 4_999), ("h", 5_001)]),
+        (
+            "SELECT CASE WHEN f(x) > 1005000 THEN g(x) ELSE h(x) END AS v FROM t",
+            &[("f", 10_000), ("g", 4_999), ("h", 5_001)],
+        ),
         ("SELECT k FROM t WHERE k < 3 UNION ALL SELECT f(y) FROM b", &[("f", 100)]),
-        ("WITH q AS (SELECT x, f(x) AS v FROM t) SELECT * FROM q WHERE v < 1000100", &[("f", 10_000)]),
+        (
+            "WITH q AS (SELECT x, f(x) AS v FROM t) SELECT * FROM q WHERE v < 1000100",
+            &[("f", 10_000)],
+        ),
     ] {
         check(sql, calls).await;
     }

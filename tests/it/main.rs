@@ -6,4 +6,5 @@
 mod calls;
 mod cli;
 mod packages;
+mod sql_examples;
 mod support;
