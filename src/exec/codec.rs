@@ -25,6 +25,7 @@ use prost::Message;
 
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
 use crate::exec::scopes::ScopeRegistry;
+use crate::config::MODEL_GROUP;
 
 /// Rebuilds functions that arrive by name or by recipe.
 pub trait FunctionSource: fmt::Debug + Send + Sync {
@@ -89,16 +90,23 @@ impl FarcallCodec {
         registry
     }
 
-    fn encode_function(&self, function: &AsyncFunction) -> FunctionNode {
+    fn encode_function(&self, function: &AsyncFunction) -> Result<FunctionNode> {
         let declaration = function.declaration();
-        FunctionNode {
+        if declaration.option_group() == Some(MODEL_GROUP) && declaration.recipe().is_none() {
+            return plan_err!(
+                "model {} cannot travel in a plan: an option holds a secret itself, write \
+                 ${{env:NAME}} in its place",
+                declaration.name()
+            );
+        }
+        Ok(FunctionNode {
             name: declaration.name().to_owned(),
             version: declaration.version().to_owned(),
             recipe: declaration.recipe().map(|Recipe { kind, bytes }| RecipeNode {
                 kind: kind.clone(),
                 bytes: bytes.clone(),
             }),
-        }
+        })
     }
 
     fn decode_function(&self, node: FunctionNode) -> Result<AsyncFunction> {
@@ -120,12 +128,12 @@ impl FarcallCodec {
         Ok(function)
     }
 
-    fn encode_udf(&self, udf: &AsyncUdf) -> UdfNode {
-        UdfNode {
-            function: Some(self.encode_function(udf.function())),
+    fn encode_udf(&self, udf: &AsyncUdf) -> Result<UdfNode> {
+        Ok(UdfNode {
+            function: Some(self.encode_function(udf.function())?),
             options: encode_options(udf.call_options()),
             site: udf.site(),
-        }
+        })
     }
 
     fn decode_udf(&self, bytes: &[u8]) -> Result<Arc<ScalarUDF>> {
@@ -145,7 +153,7 @@ impl FarcallCodec {
     ) -> Result<PhysicalCallNode> {
         let PlannedCall { function, site, options, args, guard, field } = call;
         Ok(PhysicalCallNode {
-            function: Some(self.encode_function(function)),
+            function: Some(self.encode_function(function)?),
             site: *site,
             options: encode_options(options),
             args: args
@@ -262,7 +270,7 @@ impl LogicalExtensionCodec for FarcallCodec {
             return self.logical.try_encode_udf(node, buf);
         };
         buf.extend_from_slice(UDF);
-        encode(&self.encode_udf(udf), buf)
+        encode(&self.encode_udf(udf)?, buf)
     }
 }
 
@@ -319,7 +327,7 @@ impl PhysicalExtensionCodec for FarcallCodec {
             return self.physical.try_encode_udf(node, buf);
         };
         buf.extend_from_slice(UDF);
-        encode(&self.encode_udf(udf), buf)
+        encode(&self.encode_udf(udf)?, buf)
     }
 }
 

@@ -28,35 +28,80 @@ check_query!(
     a_nested_call_is_two_operators,
     "SELECT x, f(g(x)) AS v FROM t",
     [("f", 10_000), ("g", 10_000)],
-    @""
+    @"
+Projection: t.x, __async_0 AS v
+  AsyncCalc: f(__async_1) AS __async_0
+    AsyncCalc: g(t.x) AS __async_1
+      TableScan: t projection=[x]
+ProjectionExec: expr=[x@0 as x, __async_0@2 as v]
+  AsyncCalcExec: f(__async_1@1) AS __async_0 [async, ordered, batch=32, window=100]
+    AsyncCalcExec: g(x@0) AS __async_1 [async, ordered, batch=32, window=100]
+      DataSourceExec: partitions=2, partition_sizes=[1, 1]
+"
 );
 
 check_query!(
     two_functions_run_beside_each_other,
     "SELECT f(x) AS a, g(x) AS b FROM t",
     [("f", 10_000), ("g", 10_000)],
-    @""
+    @"
+Projection: __async_0 AS a, __async_1 AS b
+  AsyncCalc: g(t.x) AS __async_1
+    AsyncCalc: f(t.x) AS __async_0
+      TableScan: t projection=[x]
+ProjectionExec: expr=[__async_0@1 as a, __async_1@2 as b]
+  AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100], g(x@0) AS __async_1 [async, ordered, batch=32, window=100]
+    DataSourceExec: partitions=2, partition_sizes=[1, 1]
+"
 );
 
 check_query!(
     a_call_in_select_and_where_is_made_once,
     "SELECT x, f(x) AS v FROM t WHERE f(x) > 1005000",
     [("f", 10_000)],
-    @""
+    @"
+Projection: t.x, __async_0 AS v
+  Filter: __async_0 > Int64(1005000)
+    AsyncCalc: f(t.x) AS __async_0
+      TableScan: t projection=[x]
+ProjectionExec: expr=[x@0 as x, __async_0@1 as v]
+  FilterExec: __async_0@1 > 1005000
+    AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100]
+      DataSourceExec: partitions=2, partition_sizes=[1, 1]
+"
 );
 
 check_query!(
     a_cheap_condition_comes_first,
     "SELECT x FROM t WHERE p(x) AND k < 10",
     [("p", 1_000)],
-    @""
+    @"
+Projection: t.x
+  Filter: __async_0
+    Projection: t.x, __async_0
+      AsyncCalc: p(t.x) AS __async_0
+        Filter: t.k < Int64(10)
+          TableScan: t projection=[x, k]
+FilterExec: __async_0@1, projection=[x@0]
+  ProjectionExec: expr=[x@0 as x, __async_0@2 as __async_0]
+    AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=32, window=100]
+      FilterExec: k@1 < 10
+        DataSourceExec: partitions=2, partition_sizes=[1, 1]
+"
 );
 
 check_query!(
     a_case_calls_for_its_rows_only,
     "SELECT CASE WHEN k < 10 THEN f(x) END AS v FROM t",
     [("f", 1_000)],
-    @""
+    @"
+Projection: CASE WHEN t.k < Int64(10) THEN __async_0 END AS v
+  AsyncCalc: f(t.x) AS __async_0 WHEN t.k < Int64(10) IS TRUE
+    TableScan: t projection=[x, k]
+ProjectionExec: expr=[CASE WHEN k@1 < 10 THEN __async_0@2 END as v]
+  AsyncCalcExec: f(x@0) AS __async_0 WHEN (k@1 < 10) IS NOT DISTINCT FROM true [async, ordered, batch=32, window=100]
+    DataSourceExec: partitions=2, partition_sizes=[1, 1]
+"
 );
 
 check_query!(
@@ -64,21 +109,49 @@ check_query!(
     "SELECT CASE WHEN k <> 0 THEN f(x / k) END AS v FROM t",
     // x / k takes 1,032 values over the 9,900 rows where k is not 0; equal ones are one call.
     [("f", 1_032)],
-    @""
+    @"
+Projection: CASE WHEN t.k != Int64(0) THEN __async_0 END AS v
+  AsyncCalc: f(t.x / t.k) AS __async_0 WHEN t.k != Int64(0) IS TRUE
+    TableScan: t projection=[x, k]
+ProjectionExec: expr=[CASE WHEN k@1 != 0 THEN __async_0@2 END as v]
+  AsyncCalcExec: f(x@0 / k@1) AS __async_0 WHEN (k@1 != 0) IS NOT DISTINCT FROM true [async, ordered, batch=32, window=100]
+    DataSourceExec: partitions=2, partition_sizes=[1, 1]
+"
 );
 
 check_query!(
     two_aggregates_have_their_own_calls,
     "SELECT sum(f(x)) AS a, sum(g(x)) AS b FROM t",
     [("f", 10_000), ("g", 10_000)],
-    @""
+    @"
+Projection: sum(f(t.x)) AS a, sum(g(t.x)) AS b
+  Aggregate: groupBy=[[]], aggr=[[sum(__async_0) AS sum(f(t.x)), sum(__async_1) AS sum(g(t.x))]]
+    Projection: __async_0, __async_1
+      AsyncCalc: g(t.x) AS __async_1
+        AsyncCalc: f(t.x) AS __async_0
+          TableScan: t projection=[x]
+ProjectionExec: expr=[sum(f(t.x))@0 as a, sum(g(t.x))@1 as b]
+  AggregateExec: mode=Final, gby=[], aggr=[sum(__async_0) as sum(f(t.x)), sum(__async_1) as sum(g(t.x))]
+    CoalescePartitionsExec
+      AggregateExec: mode=Partial, gby=[], aggr=[sum(__async_0) as sum(f(t.x)), sum(__async_1) as sum(g(t.x))]
+        ProjectionExec: expr=[__async_0@1 as __async_0, __async_1@2 as __async_1]
+          AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100], g(x@0) AS __async_1 [async, ordered, batch=32, window=100]
+            DataSourceExec: partitions=2, partition_sizes=[1, 1]
+"
 );
 
 check_query!(
     two_fields_of_a_call_are_one_call,
     "SELECT pair(x)['foo'] AS foo, pair(x)['bar'] AS bar FROM t",
     [("pair", 10_000)],
-    @""
+    @r#"
+Projection: get_field(__async_0, Utf8("foo")) AS foo, get_field(__async_0, Utf8("bar")) AS bar
+  AsyncCalc: pair(t.x) AS __async_0
+    TableScan: t projection=[x]
+ProjectionExec: expr=[get_field(__async_0@1, foo) as foo, get_field(__async_0@1, bar) as bar]
+  AsyncCalcExec: pair(x@0) AS __async_0 [async, ordered, batch=32, window=100]
+    DataSourceExec: partitions=2, partition_sizes=[1, 1]
+"#
 );
 
 #[tokio::test]

@@ -5,6 +5,8 @@
 
 mod calls;
 mod cli;
+mod codec;
+mod docs;
 mod packages;
 mod sql_examples;
 mod support;
