@@ -107,7 +107,10 @@ async fn compare(workload: Workload) {
     }
     report("farcall", &mut ours);
     report("bare reqwest client", &mut bare);
-    println!("  farcall / bare             {:>8.3}   (median of {PAIRS} pairs)", median(&mut ratios));
+    println!(
+        "  farcall / bare             {:>8.3}   (median of {PAIRS} pairs)",
+        median(&mut ratios)
+    );
     println!("  most requests in flight    {in_flight:>8}   of {}", workload.window);
     let mut joined = Vec::new();
     for _ in 0..3 {

@@ -95,7 +95,6 @@ impl Files {
     /// Makes the file names of COPY and CREATE EXTERNAL TABLE follow the rule.
     pub fn resolve(&self, statement: &mut Statement) {
         // There are statements of farcall's own, too, and none of them names a file.
-        #[allow(irrefutable_let_patterns)]
         if let Statement::DataFusion(statement) = statement {
             self.resolve_sql(statement);
         }

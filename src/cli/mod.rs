@@ -9,6 +9,7 @@ mod output;
 mod progress;
 mod runner;
 mod script;
+mod serve;
 mod shell;
 pub mod test_runner;
 
@@ -55,8 +56,7 @@ pub fn main() -> ExitCode {
 
 fn run(args: Args, runtime: &Runtime) -> Result<Ended, DataFusionError> {
     match args.command {
-        // Replaced by serve.rs as soon as `connect::local` is there.
-        Some(Command::ServeModels { .. }) => datafusion::common::not_impl_err!("serve-models"),
+        Some(Command::ServeModels { host, port }) => runtime.block_on(serve::serve(&host, port)),
         Some(Command::Test { paths, accept }) => {
             let summary =
                 runtime.block_on(test_runner::run(&paths, accept, &mut io::stdout().lock()))?;

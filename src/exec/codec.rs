@@ -23,9 +23,9 @@ use farcall_planner::{AsyncCalc, CallColumn};
 use farcall_udf::{AsyncFunction, AsyncUdf, CallOptions, FarcallRuntime, Recipe};
 use prost::Message;
 
+use crate::config::MODEL_GROUP;
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
 use crate::exec::scopes::ScopeRegistry;
-use crate::config::MODEL_GROUP;
 
 /// Rebuilds functions that arrive by name or by recipe.
 pub trait FunctionSource: fmt::Debug + Send + Sync {

@@ -42,7 +42,9 @@ async fn logical_plans_come_back_as_they_were() {
     }
 }
 
-fn nodes(plan: &datafusion::logical_expr::LogicalPlan) -> Vec<&datafusion::logical_expr::LogicalPlan> {
+fn nodes(
+    plan: &datafusion::logical_expr::LogicalPlan,
+) -> Vec<&datafusion::logical_expr::LogicalPlan> {
     let mut found = vec![plan];
     for input in plan.inputs() {
         found.extend(nodes(input));
@@ -56,8 +58,7 @@ async fn a_logical_plan_with_calls_runs_on_the_other_side() {
     let sql = "SELECT column1 AS v, f(g(column1)) AS w FROM (VALUES (1), (2), (NULL)) \
                WHERE CASE WHEN column1 > 0 THEN p(column1) ELSE true END";
     let plan = here.farcall.sql(sql).await.unwrap().into_optimized_plan().unwrap();
-    let bytes =
-        logical_plan_to_bytes_with_extension_codec(&plan, &here.farcall.codec()).unwrap();
+    let bytes = logical_plan_to_bytes_with_extension_codec(&plan, &here.farcall.codec()).unwrap();
     let context = there.farcall.context();
     let back = logical_plan_from_bytes_with_extension_codec(
         &bytes,
@@ -90,18 +91,13 @@ async fn a_physical_plan_with_calls_runs_on_the_other_side() {
         "SELECT shout(txt) AS v, f(x) AS w FROM p WHERE p2(x, k)",
     ] {
         let plan = here.farcall.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
-        let bytes = physical_plan_to_bytes_with_extension_codec(
-            plan.clone(),
-            &here.farcall.codec(),
-        )
-        .unwrap();
+        let bytes =
+            physical_plan_to_bytes_with_extension_codec(plan.clone(), &here.farcall.codec())
+                .unwrap();
         let context = there.farcall.context().task_ctx();
-        let back = physical_plan_from_bytes_with_extension_codec(
-            &bytes,
-            &context,
-            &there.farcall.codec(),
-        )
-        .unwrap();
+        let back =
+            physical_plan_from_bytes_with_extension_codec(&bytes, &context, &there.farcall.codec())
+                .unwrap();
         let text = |plan: &_| displayable(plan).indent(true).to_string();
         assert_eq!(text(plan.as_ref()), text(back.as_ref()), "{sql}");
         let rows = |plan, session: &FarcallSession| {
@@ -120,8 +116,7 @@ async fn a_physical_plan_with_calls_runs_on_the_other_side() {
 async fn a_function_that_is_not_there_is_named() {
     let here = Twins::new(1);
     let plan = here.farcall.sql("SELECT f(1) AS v").await.unwrap().into_optimized_plan().unwrap();
-    let bytes =
-        logical_plan_to_bytes_with_extension_codec(&plan, &here.farcall.codec()).unwrap();
+    let bytes = logical_plan_to_bytes_with_extension_codec(&plan, &here.farcall.codec()).unwrap();
     let there = FarcallSession::new().unwrap();
     let context = there.context().task_ctx();
     let error =

@@ -17,8 +17,6 @@ fn the_readme_lists_every_option_with_default_and_meaning() {
 fn option_rows() -> Vec<String> {
     CallOptions::TABLE
         .iter()
-        .map(|info| {
-            format!("| `{}` | {} | {} |", info.name, info.default, info.description.trim())
-        })
+        .map(|info| format!("| `{}` | {} | {} |", info.name, info.default, info.description.trim()))
         .collect()
 }
