@@ -5,7 +5,6 @@ use std::path::Path;
 use farcall::cli::test_runner;
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the expectations are written when SQL, providers and planner are merged"]
 async fn the_sql_examples_give_what_is_expected() {
     let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql-examples");
     let mut report = vec![];
