@@ -4,7 +4,7 @@ use datafusion_common::ScalarValue;
 use datafusion_expr::utils::{
     conjunction, disjunction, split_binary_owned, split_conjunction_owned,
 };
-use datafusion_expr::{Expr, Operator};
+use datafusion_expr::{BinaryExpr, Expr, Operator, and};
 
 use crate::calls::{has_call, is_volatile, same_value};
 
@@ -97,25 +97,40 @@ fn boolean(value: bool) -> Expr {
 
 /// Says that an expression is TRUE, rather than FALSE or NULL.
 pub(crate) fn is_true(expr: Expr) -> Expr {
-    if is_never_null(&expr) { expr } else { Expr::IsTrue(Box::new(expr)) }
+    match expr {
+        expr if is_never_null(&expr) => expr,
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            and(is_true(*left), is_true(*right))
+        }
+        expr => Expr::IsTrue(Box::new(expr)),
+    }
 }
 
 /// Says that an expression is FALSE or NULL.
 pub(crate) fn is_not_true(expr: Expr) -> Expr {
     match expr {
-        Expr::IsTrue(inner) => Expr::IsNotTrue(inner),
-        Expr::IsNotTrue(inner) => Expr::IsTrue(inner),
-        Expr::IsFalse(inner) => Expr::IsNotFalse(inner),
+        Expr::IsTrue(inner) => is_not_true(*inner),
+        Expr::IsNotTrue(inner) => is_true(*inner),
+        Expr::IsFalse(inner) => is_not_false(*inner),
         Expr::IsNotFalse(inner) => Expr::IsFalse(inner),
         Expr::IsNull(inner) => Expr::IsNotNull(inner),
         Expr::IsNotNull(inner) => Expr::IsNull(inner),
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::Or, right }) => {
+            and(is_not_true(*left), is_not_true(*right))
+        }
         expr => Expr::IsNotTrue(Box::new(expr)),
     }
 }
 
 /// Says that an expression is TRUE or NULL.
 pub(crate) fn is_not_false(expr: Expr) -> Expr {
-    if is_never_null(&expr) { expr } else { Expr::IsNotFalse(Box::new(expr)) }
+    match expr {
+        expr if is_never_null(&expr) => expr,
+        Expr::BinaryExpr(BinaryExpr { left, op: Operator::And, right }) => {
+            and(is_not_false(*left), is_not_false(*right))
+        }
+        expr => Expr::IsNotFalse(Box::new(expr)),
+    }
 }
 
 fn is_never_null(expr: &Expr) -> bool {
@@ -133,5 +148,58 @@ fn is_never_null(expr: &Expr) -> bool {
             is_never_null(&binary.left) && is_never_null(&binary.right)
         }
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion_expr::{col, lit};
+
+    use super::*;
+
+    #[test]
+    fn takes_conditions_apart_where_that_keeps_their_meaning() {
+        let both = and(col("a"), col("b"));
+        assert_eq!(is_true(both.clone()).to_string(), "a IS TRUE AND b IS TRUE");
+        assert_eq!(is_not_false(both.clone()).to_string(), "a IS NOT FALSE AND b IS NOT FALSE");
+        assert_eq!(is_not_true(both).to_string(), "a AND b IS NOT TRUE");
+        let either = col("a").or(col("b"));
+        assert_eq!(is_not_true(either.clone()).to_string(), "a IS NOT TRUE AND b IS NOT TRUE");
+        assert_eq!(is_true(either).to_string(), "a OR b IS TRUE");
+    }
+
+    #[test]
+    fn negates_a_test_for_null_without_wrapping_it() {
+        assert_eq!(is_not_true(is_true(col("a"))).to_string(), "a IS NOT TRUE");
+        assert_eq!(is_not_true(is_not_true(col("a"))).to_string(), "a IS TRUE");
+        assert_eq!(is_not_true(is_not_false(col("a"))).to_string(), "a IS FALSE");
+        assert_eq!(is_not_true(col("a").is_null()).to_string(), "a IS NOT NULL");
+    }
+
+    #[test]
+    fn the_weaker_guard_swallows_the_stronger() {
+        let weak = Guard::always().and(is_true(col("a")));
+        let strong = weak.and(is_true(col("b")));
+        let mut merged = strong.clone();
+        merged.or(weak.clone());
+        assert_eq!(merged.into_expr(), weak.clone().into_expr());
+        assert!(strong.implies(&weak) && !weak.implies(&strong));
+    }
+
+    #[test]
+    fn guards_that_say_nothing_of_each_other_are_both_kept() {
+        let mut merged = Guard::always().and(is_true(col("a")));
+        merged.or(Guard::always().and(is_true(col("b"))));
+        assert_eq!(merged.clone().into_expr().unwrap().to_string(), "a IS TRUE OR b IS TRUE");
+        let read = Guard::from_expr(merged.clone().into_expr());
+        assert!(read.implies(&merged) && merged.implies(&read));
+    }
+
+    #[test]
+    fn a_row_that_needs_the_call_anyway_ends_all_guards() {
+        let mut merged = Guard::always().and(is_true(col("a")));
+        merged.or(Guard::always());
+        assert_eq!(merged.into_expr(), None);
+        assert_eq!(Guard::always().and(lit(true)).into_expr(), None);
     }
 }

@@ -115,7 +115,14 @@ mod tests {
             ExpandProject,
             fires,
             "SELECT f(s['a']), f(x + 1), g(x + 1) FROM t",
-            @""
+            @r#"
+            Projection: __async_0 AS f(t.s[a]), __async_1 AS f(t.x + Int64(1)), __async_2 AS g(t.x + Int64(1))
+              Projection: __common_expr_1, __datafusion_extracted_2, __async_0, __async_1, __async_2
+                AsyncCalc: f(__datafusion_extracted_2) AS __async_0, f(__async_3) AS __async_1, g(__async_3) AS __async_2
+                  Projection: __common_expr_1, __datafusion_extracted_2, __common_expr_1 AS t.x + Int64(1) AS __async_3
+                    Projection: t.x + Int64(1) AS __common_expr_1, get_field(t.s, Utf8("a")) AS __datafusion_extracted_2
+                      TableScan: t projection=[x, s]
+            "#
         );
     }
 

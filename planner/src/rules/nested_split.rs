@@ -107,7 +107,13 @@ mod tests {
             NestedSplit,
             fires,
             "SELECT f(g(x)) FROM t",
-            @""
+            @r"
+            Projection: __async_0 AS f(g(t.x))
+              Projection: t.x, __async_0
+                AsyncCalc: f(__async_1) AS __async_0
+                  AsyncCalc: g(t.x) AS __async_1
+                    TableScan: t projection=[x]
+            "
         );
     }
 
@@ -117,7 +123,14 @@ mod tests {
             NestedSplit,
             fires,
             "SELECT CASE WHEN k < 5 AND p(x) THEN f(g(x)) END FROM t",
-            @""
+            @r"
+            Projection: CASE WHEN t.k < Int64(5) AND __async_0 THEN __async_1 END AS CASE WHEN t.k < Int64(5) AND p(t.x) THEN f(g(t.x)) END
+              Projection: t.x, t.k, __async_0, __async_1
+                AsyncCalc: f(__async_2) AS __async_1 WHEN t.k < Int64(5) IS TRUE AND __async_0 IS TRUE
+                  AsyncCalc: g(t.x) AS __async_2 WHEN t.k < Int64(5) IS TRUE AND __async_0 IS TRUE
+                    AsyncCalc: p(t.x) AS __async_0 WHEN t.k < Int64(5) IS TRUE
+                      TableScan: t projection=[x, k]
+            "
         );
     }
 
@@ -127,7 +140,14 @@ mod tests {
             NestedSplit,
             fires,
             "SELECT f(f(x)), f(f(f(x))), f(x) FROM t",
-            @""
+            @r"
+            Projection: __async_0 AS f(f(t.x)), __async_1 AS f(f(f(t.x))), __async_2 AS f(t.x)
+              Projection: t.x, __async_0, __async_1, __async_2
+                AsyncCalc: f(__async_2) AS __async_0, f(__async_3) AS __async_1
+                  AsyncCalc: f(__async_2) AS __async_3
+                    AsyncCalc: f(t.x) AS __async_2
+                      TableScan: t projection=[x]
+            "
         );
     }
 

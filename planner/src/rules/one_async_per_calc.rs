@@ -56,7 +56,13 @@ mod tests {
             OneAsyncPerCalc,
             fires,
             "SELECT f(x), g(x), h(x) FROM t",
-            @""
+            @r"
+            Projection: __async_0 AS f(t.x), __async_1 AS g(t.x), __async_2 AS h(t.x)
+              AsyncCalc: h(t.x) AS __async_2
+                AsyncCalc: g(t.x) AS __async_1
+                  AsyncCalc: f(t.x) AS __async_0
+                    TableScan: t projection=[x]
+            "
         );
     }
 

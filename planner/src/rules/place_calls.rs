@@ -296,7 +296,14 @@ mod tests {
             PlaceCalls,
             fires,
             "SELECT x, f(x) FROM t WHERE f(x) > 5",
-            @""
+            @r"
+            Projection: t.x, __async_1 AS f(t.x)
+              Projection: t.x, __async_0 AS __async_1
+                Projection: t.x, __async_0
+                  Filter: __async_0 > Int64(5)
+                    AsyncCalc: f(t.x) AS __async_0
+                      TableScan: t projection=[x]
+            "
         );
     }
 
@@ -306,7 +313,20 @@ mod tests {
             PlaceCalls,
             fires,
             "SELECT f(y) FROM (SELECT x AS y, f(x) AS v FROM t ORDER BY f(x) LIMIT 5) q WHERE v > 2",
-            @""
+            @r"
+            Projection: __async_0 AS f(q.y)
+              Projection: q.y, q.v AS __async_0
+                SubqueryAlias: q
+                  Projection: y, v
+                    Filter: v > Int64(2)
+                      Limit: skip=0, fetch=5
+                        Projection: y, v
+                          Sort: __async_2 ASC NULLS LAST, fetch=5
+                            Projection: y, v, v AS __async_2
+                              Projection: t.x AS y, __async_1 AS v
+                                AsyncCalc: f(t.x) AS __async_1
+                                  TableScan: t projection=[x]
+            "
         );
     }
 

@@ -118,7 +118,11 @@ mod tests {
             PruneCalls,
             fires,
             "SELECT p(x) AND (p(x) OR q(k)) FROM t",
-            @""
+            @r"
+            Projection: __async_0 AS p(t.x) AND p(t.x) OR q(t.k)
+              AsyncCalc: p(t.x) AS __async_0
+                TableScan: t projection=[x, k]
+            "
         );
     }
 

@@ -117,7 +117,14 @@ mod tests {
             PushCondition,
             fires,
             "SELECT v FROM (SELECT x, random() AS r, f(x) AS v FROM t) WHERE r < 2.0 AND v > 1",
-            @""
+            @r"
+            Projection: v
+              Filter: v > Int64(1)
+                Projection: r, f(__async_0) AS v
+                  Filter: r < Float64(2)
+                    Projection: random() AS r, t.x AS __async_0
+                      TableScan: t projection=[x]
+            "
         );
     }
 

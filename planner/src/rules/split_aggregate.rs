@@ -136,7 +136,11 @@ mod tests {
             SplitAggregate,
             fires,
             "SELECT f(k), sum(g(x)), max(h(x)) FROM t GROUP BY f(k)",
-            @""
+            @r"
+            Aggregate: groupBy=[[__async_0 AS f(t.k)]], aggr=[[sum(__async_1) AS sum(g(t.x)), max(__async_2) AS max(h(t.x))]]
+              AsyncCalc: f(t.k) AS __async_0, g(t.x) AS __async_1, h(t.x) AS __async_2
+                TableScan: t projection=[x, k]
+            "
         );
     }
 
@@ -146,7 +150,11 @@ mod tests {
             SplitAggregate,
             fires,
             "SELECT sum(f(x)) FILTER (WHERE n > 3 AND p(x)) FROM t",
-            @""
+            @r"
+            Aggregate: groupBy=[[]], aggr=[[sum(__async_1) FILTER (WHERE t.n > Int64(3) AND __async_0) AS sum(f(t.x)) FILTER (WHERE t.n > Int64(3) AND p(t.x))]]
+              AsyncCalc: p(t.x) AS __async_0 WHEN t.n > Int64(3) IS TRUE, f(t.x) AS __async_1 WHEN t.n > Int64(3) IS TRUE AND p(t.x) IS TRUE
+                TableScan: t projection=[x, n]
+            "
         );
     }
 
@@ -156,7 +164,12 @@ mod tests {
             SplitAggregate,
             fires,
             "SELECT f(k), n, count(*) FROM t GROUP BY GROUPING SETS ((f(k)), (f(k), n), ())",
-            @""
+            @r"
+            Projection: f(t.k), t.n, count(Int64(1)) AS count(*)
+              Aggregate: groupBy=[[GROUPING SETS ((__async_0 AS f(t.k)), (__async_0 AS f(t.k), t.n), ())]], aggr=[[count(Int64(1))]]
+                AsyncCalc: f(t.k) AS __async_0
+                  TableScan: t projection=[k, n]
+            "
         );
     }
 
@@ -166,7 +179,11 @@ mod tests {
             SplitAggregate,
             fires,
             "SELECT array_agg(x ORDER BY f(x) DESC) FROM t",
-            @""
+            @r"
+            Aggregate: groupBy=[[]], aggr=[[array_agg(t.x) ORDER BY [__async_0 DESC NULLS FIRST] AS array_agg(t.x) ORDER BY [f(t.x) DESC NULLS FIRST]]]
+              AsyncCalc: f(t.x) AS __async_0
+                TableScan: t projection=[x]
+            "
         );
     }
 

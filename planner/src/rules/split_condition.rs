@@ -108,7 +108,16 @@ mod tests {
             SplitCondition,
             fires,
             "SELECT x FROM t WHERE p(x) AND k < 10 AND q(x)",
-            @""
+            @r"
+            Projection: t.x
+              Projection: t.x, t.k
+                Filter: __async_1
+                  AsyncCalc: q(t.x) AS __async_1
+                    Filter: __async_0
+                      AsyncCalc: p(t.x) AS __async_0
+                        Filter: t.k < Int64(10)
+                          TableScan: t projection=[x, k]
+            "
         );
     }
 
@@ -118,7 +127,14 @@ mod tests {
             SplitCondition,
             fires,
             "SELECT x FROM t WHERE f(x) BETWEEN 10 AND 20 AND g(x) > 3",
-            @""
+            @r"
+            Projection: t.x
+              Filter: __async_1 > Int64(3)
+                AsyncCalc: g(t.x) AS __async_1
+                  Filter: __async_0 >= Int64(10) AND __async_0 <= Int64(20)
+                    AsyncCalc: f(t.x) AS __async_0
+                      TableScan: t projection=[x]
+            "
         );
     }
 
@@ -128,7 +144,13 @@ mod tests {
             SplitCondition,
             fires,
             "SELECT x FROM t WHERE k < 9 OR (n > 3 AND p(x))",
-            @""
+            @r"
+            Projection: t.x
+              Projection: t.x, t.k, t.n
+                Filter: t.k < Int64(9) OR t.n > Int64(3) AND __async_0
+                  AsyncCalc: p(t.x) AS __async_0 WHEN t.k < Int64(9) IS NOT TRUE AND t.n > Int64(3) IS TRUE
+                    TableScan: t projection=[x, k, n]
+            "
         );
     }
 

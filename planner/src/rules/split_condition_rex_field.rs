@@ -53,7 +53,14 @@ mod tests {
             SplitConditionRexField,
             fires,
             "SELECT x FROM t WHERE p(x) AND k < 9 AND fs(x)['a'] BETWEEN 1 AND 30 AND q(x)",
-            @""
+            @r#"
+            Projection: t.x
+              Projection: t.x, t.k
+                Filter: get_field(__async_0, Utf8("a")) >= Int64(1) AND get_field(__async_0, Utf8("a")) <= Int64(30) AND q(t.x)
+                  AsyncCalc: fs(t.x) AS __async_0
+                    Filter: t.k < Int64(9) AND p(t.x)
+                      TableScan: t projection=[x, k]
+            "#
         );
     }
 

@@ -106,7 +106,15 @@ mod tests {
             SplitJoinCondition,
             fires,
             "SELECT t.x, b.y FROM t JOIN b ON f(t.x) = b.y AND p2(t.x, b.z)",
-            @""
+            @r"
+            Projection: t.x, b.y
+              Projection: t.x, b.y, b.z
+                Filter: p2(t.x, b.z)
+                  Inner Join: __async_0 = b.y
+                    AsyncCalc: f(t.x) AS __async_0
+                      TableScan: t projection=[x]
+                    TableScan: b projection=[y, z]
+            "
         );
     }
 
@@ -116,7 +124,14 @@ mod tests {
             SplitJoinCondition,
             fires,
             "SELECT t.x, b.y FROM t LEFT JOIN b ON f(t.x) = g(b.y)",
-            @""
+            @r"
+            Projection: t.x, b.y
+              Left Join: __async_0 = __async_1
+                AsyncCalc: f(t.x) AS __async_0
+                  TableScan: t projection=[x]
+                AsyncCalc: g(b.y) AS __async_1
+                  TableScan: b projection=[y]
+            "
         );
     }
 

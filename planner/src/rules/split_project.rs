@@ -73,7 +73,11 @@ mod tests {
             SplitProject,
             fires,
             "SELECT x, concat(ask(txt), txt) FROM t",
-            @""
+            @r"
+            Projection: t.x, concat(__async_0, t.txt) AS concat(ask(t.txt),t.txt)
+              AsyncCalc: ask(t.txt) AS __async_0
+                TableScan: t projection=[x, txt]
+            "
         );
     }
 
@@ -83,7 +87,11 @@ mod tests {
             SplitProject,
             fires,
             "SELECT f(x), f(x) + 1, g(x) FROM t",
-            @""
+            @r"
+            Projection: __async_0 AS f(t.x), __async_0 + Int64(1) AS f(t.x) + Int64(1), __async_1 AS g(t.x)
+              AsyncCalc: f(t.x) AS __async_0, g(t.x) AS __async_1
+                TableScan: t projection=[x]
+            "
         );
     }
 
@@ -93,7 +101,11 @@ mod tests {
             SplitProject,
             fires,
             "SELECT fv(x) AS a, fv(x) AS b FROM t",
-            @""
+            @r"
+            Projection: __async_0 AS a, __async_1 AS b
+              AsyncCalc: fv(t.x) AS __async_0, fv(t.x) AS __async_1
+                TableScan: t projection=[x]
+            "
         );
     }
 
@@ -103,7 +115,11 @@ mod tests {
             SplitProject,
             fires,
             "SELECT CASE WHEN k <> 0 THEN f(x / k) WHEN n > 3 THEN g(x) ELSE h(x) END FROM t",
-            @""
+            @r"
+            Projection: CASE WHEN t.k != Int64(0) THEN __async_0 WHEN t.n > Int64(3) THEN __async_1 ELSE __async_2 END AS CASE WHEN t.k != Int64(0) THEN f(t.x / t.k) WHEN t.n > Int64(3) THEN g(t.x) ELSE h(t.x) END
+              AsyncCalc: f(t.x / t.k) AS __async_0 WHEN t.k != Int64(0) IS TRUE, g(t.x) AS __async_1 WHEN t.k != Int64(0) IS NOT TRUE AND t.n > Int64(3) IS TRUE, h(t.x) AS __async_2 WHEN t.k != Int64(0) IS NOT TRUE AND t.n > Int64(3) IS NOT TRUE
+                TableScan: t projection=[x, k, n]
+            "
         );
     }
 
@@ -113,7 +129,11 @@ mod tests {
             SplitProject,
             fires,
             "SELECT p(x) AND k < 5, q(x) OR n < 5 FROM t",
-            @""
+            @r"
+            Projection: __async_0 AND t.k < Int64(5) AS p(t.x) AND t.k < Int64(5), __async_1 OR t.n < Int64(5) AS q(t.x) OR t.n < Int64(5)
+              AsyncCalc: p(t.x) AS __async_0 WHEN t.k < Int64(5) IS NOT FALSE, q(t.x) AS __async_1 WHEN t.n < Int64(5) IS NOT TRUE
+                TableScan: t projection=[x, k, n]
+            "
         );
     }
 

@@ -51,7 +51,11 @@ mod tests {
             SplitProjectionRexField,
             fires,
             "SELECT fs(x)['a'], fs(x)['b'] FROM t",
-            @""
+            @r#"
+            Projection: get_field(__async_0, Utf8("a")) AS fs(t.x)[a], get_field(__async_0, Utf8("b")) AS fs(t.x)[b]
+              AsyncCalc: fs(t.x) AS __async_0
+                TableScan: t projection=[x]
+            "#
         );
     }
 
@@ -61,7 +65,11 @@ mod tests {
             SplitProjectionRexField,
             fires,
             "SELECT fs(x)['a'] + f(x) FROM t",
-            @""
+            @r#"
+            Projection: get_field(__async_0, Utf8("a")) + f(t.x) AS fs(t.x)[a] + f(t.x)
+              AsyncCalc: fs(t.x) AS __async_0
+                TableScan: t projection=[x]
+            "#
         );
     }
 

@@ -70,7 +70,13 @@ mod tests {
             SplitSort,
             fires,
             "SELECT x FROM t ORDER BY f(k) DESC, x",
-            @""
+            @r"
+            Projection: t.x
+              Projection: t.x, t.k
+                Sort: __async_0 DESC NULLS FIRST, t.x ASC NULLS LAST
+                  AsyncCalc: f(t.k) AS __async_0
+                    TableScan: t projection=[x, k]
+            "
         );
     }
 

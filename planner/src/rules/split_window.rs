@@ -131,7 +131,13 @@ mod tests {
             SplitWindow,
             fires,
             "SELECT x, sum(f(x)) OVER (PARTITION BY g(k) ORDER BY h(x)) FROM t",
-            @""
+            @r"
+            Projection: t.x, sum(f(t.x)) PARTITION BY [g(t.k)] ORDER BY [h(t.x) ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+              Projection: t.x, t.k, sum(f(t.x)) PARTITION BY [g(t.k)] ORDER BY [h(t.x) ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+                WindowAggr: windowExpr=[[sum(__async_2) PARTITION BY [__async_0] ORDER BY [__async_1 ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW AS sum(f(t.x)) PARTITION BY [g(t.k)] ORDER BY [h(t.x) ASC NULLS LAST] RANGE BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW]]
+                  AsyncCalc: g(t.k) AS __async_0, h(t.x) AS __async_1, f(t.x) AS __async_2
+                    TableScan: t projection=[x, k]
+            "
         );
     }
 
