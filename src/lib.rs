@@ -4,6 +4,7 @@
 //! is made once, lazily, only for the rows that need it, and sends the calls in batches, bounded,
 //! timed, retried and in order.
 
+pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod exec;

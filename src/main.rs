@@ -1,2 +1,6 @@
 //! The binary `farcall`.
-fn main() {}
+
+/// Hands over to the library.
+fn main() -> std::process::ExitCode {
+    farcall::cli::main()
+}

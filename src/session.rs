@@ -1,40 +1,152 @@
 //! [`FarcallSession`], a DataFusion session in which async functions may stand.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
+use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::SessionStateBuilder;
-use datafusion::prelude::{DataFrame, SessionContext};
-use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime};
+use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::physical_planner::ExtensionPlanner;
+use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use farcall_planner::SiteCounter;
+use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, Recipe};
 
+use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource};
+use crate::models::{self, ModelProvider, ModelRegistry, RECIPE_KIND};
 use crate::sql::{self, Statement};
 
 /// A DataFusion session in which async functions and models may stand.
+///
+/// ```
+/// use farcall::FarcallSession;
+/// use farcall::udf::{CallError, async_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> datafusion::error::Result<()> {
+/// let session = FarcallSession::new()?;
+/// session.register(async_fn("double", |x: i64| async move { Ok::<i64, CallError>(2 * x) }));
+/// let rows = session.sql("SELECT double(21) AS answer").await?.collect().await?;
+/// assert_eq!(rows[0].num_rows(), 1);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone)]
 pub struct FarcallSession {
     context: SessionContext,
     runtime: Arc<FarcallRuntime>,
+    parameters: Arc<BTreeMap<String, String>>,
+    models: Arc<ModelRegistry>,
 }
 
 /// Builds a [`FarcallSession`], also around an existing DataFusion session state.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct FarcallSessionBuilder {
-    state: Option<SessionStateBuilder>,
+    config: Option<SessionConfig>,
+    state: Option<SessionState>,
     runtime: Option<Arc<FarcallRuntime>>,
+    parameters: BTreeMap<String, String>,
+    providers: Vec<Arc<dyn ModelProvider>>,
+    extension_planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
 }
 
 impl FarcallSessionBuilder {
+    /// Starts from a DataFusion configuration.
+    pub fn with_config(mut self, config: SessionConfig) -> Self {
+        self.config = Some(config);
+        self
+    }
+
+    /// Starts from an existing session state: its catalogs, functions and rules are kept.
+    ///
+    /// Its query planner is replaced by farcall's; extension nodes of others are planned by what
+    /// [`Self::with_extension_planner`] adds.
+    pub fn with_state(mut self, state: SessionState) -> Self {
+        self.state = Some(state);
+        self
+    }
+
+    /// Shares what outlives queries (limiters, clients, caches) with other sessions.
+    pub fn with_runtime(mut self, runtime: Arc<FarcallRuntime>) -> Self {
+        self.runtime = Some(runtime);
+        self
+    }
+
+    /// Adds a session or job parameter that functions find in their context.
+    pub fn with_parameter(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.parameters.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds a kind of model that CREATE MODEL may name in `'provider'`.
+    pub fn with_model_provider(mut self, provider: Arc<dyn ModelProvider>) -> Self {
+        self.providers.push(provider);
+        self
+    }
+
+    /// Adds a planner of extension nodes that are not farcall's.
+    pub fn with_extension_planner(
+        mut self,
+        planner: Arc<dyn ExtensionPlanner + Send + Sync>,
+    ) -> Self {
+        self.extension_planners.push(planner);
+        self
+    }
+
     /// Builds the session.
+    ///
+    /// # Errors
+    /// A planning error if the state belongs to a farcall session already, or if both a state and a
+    /// configuration are given.
     pub fn build(self) -> Result<FarcallSession> {
-        let state =
-            self.state.unwrap_or_else(|| SessionStateBuilder::new().with_default_features());
-        let context = SessionContext::new_with_state(state.build());
-        Ok(FarcallSession { context, runtime: self.runtime.unwrap_or_default() })
+        let Self { config, state, runtime, parameters, mut providers, extension_planners } = self;
+        let state = match (state, config) {
+            (Some(_), Some(_)) => {
+                return plan_err!(
+                    "a session is built from a state or from a configuration, not both"
+                );
+            }
+            (Some(state), None) => {
+                let ours = farcall_planner::optimizer_rules();
+                if state.optimizers().iter().any(|rule| rule.name() == ours[0].name()) {
+                    return plan_err!("the session state belongs to a farcall session already");
+                }
+                SessionStateBuilder::new_from_existing(state)
+            }
+            (None, config) => SessionStateBuilder::new()
+                .with_config(config.unwrap_or_default())
+                .with_default_features(),
+        };
+        let runtime = runtime.unwrap_or_default();
+        let parameters = Arc::new(parameters);
+        providers.extend(crate::connect::providers());
+        let models = Arc::new(ModelRegistry::new(providers));
+        let mut state = models::install(state, &models);
+        for rule in farcall_planner::analyzer_rules(Arc::new(SiteCounter::default())) {
+            state = state.with_analyzer_rule(rule);
+        }
+        for rule in farcall_planner::optimizer_rules() {
+            state = state.with_optimizer_rule(rule);
+        }
+        let planner = FarcallQueryPlanner::new(
+            Arc::clone(&runtime),
+            Arc::clone(&parameters),
+            extension_planners,
+        );
+        let state = state.with_query_planner(Arc::new(planner)).build();
+        let context = SessionContext::new_with_state(state);
+        Ok(FarcallSession { context, runtime, parameters, models })
     }
 }
 
-impl std::fmt::Debug for FarcallSession {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for FarcallSessionBuilder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FarcallSessionBuilder").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for FarcallSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FarcallSession")
             .field("id", &self.context.session_id())
             .finish_non_exhaustive()
@@ -62,6 +174,23 @@ impl FarcallSession {
         &self.runtime
     }
 
+    /// Returns the session's models.
+    pub fn models(&self) -> &Arc<ModelRegistry> {
+        &self.models
+    }
+
+    /// Returns a codec that carries this session's plans, functions and models in DataFusion's
+    /// protobuf plans; on the other side it finds functions in the session that made it.
+    pub fn codec(&self) -> FarcallCodec {
+        let functions =
+            SessionFunctions { context: self.context.clone(), models: Arc::clone(&self.models) };
+        FarcallCodec::new(
+            Arc::new(functions),
+            Arc::clone(&self.runtime),
+            Arc::clone(&self.parameters),
+        )
+    }
+
     /// Registers an async function under its name and aliases.
     pub fn register(&self, function: impl Into<AsyncFunction>) {
         self.context.register_udf(AsyncUdf::new(function).into_scalar_udf());
@@ -73,6 +202,8 @@ impl FarcallSession {
     }
 
     /// Plans one statement; rows are read from the result, where the calls are made.
+    ///
+    /// Statements that define something (CREATE MODEL, SET) have happened when this returns.
     pub async fn execute(&self, statement: Statement) -> Result<DataFrame> {
         sql::execute(self, statement).await
     }
@@ -84,5 +215,36 @@ impl FarcallSession {
             return Err(DataFusionError::Plan("expected exactly one SQL statement".into()));
         };
         self.execute(statement).await
+    }
+}
+
+/// Finds functions that arrive in a plan among those of a session.
+struct SessionFunctions {
+    context: SessionContext,
+    models: Arc<ModelRegistry>,
+}
+
+impl fmt::Debug for SessionFunctions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SessionFunctions").finish_non_exhaustive()
+    }
+}
+
+impl FunctionSource for SessionFunctions {
+    fn by_name(&self, name: &str) -> Option<AsyncFunction> {
+        let state = self.context.state_ref();
+        let state = state.read();
+        let udf = state.scalar_functions().get(name)?;
+        match AsyncUdf::find(udf) {
+            Some(udf) => Some(udf.function().clone()),
+            None => AsyncUdf::from_foreign(udf).map(|udf| udf.function().clone()),
+        }
+    }
+
+    fn by_recipe(&self, recipe: &Recipe) -> Result<AsyncFunction> {
+        if recipe.kind != RECIPE_KIND {
+            return plan_err!("a function of kind '{}' cannot be rebuilt here", recipe.kind);
+        }
+        models::rebuild(&recipe.bytes, self.models.providers())
     }
 }

@@ -1,1 +1,23 @@
 //! Where in a plan farcall's calls happen, and for which rows: LogicalPlan to LogicalPlan.
+//!
+//! The crate never executes anything. An analyzer rule numbers the call sites ([`analyzer_rules`]),
+//! optimizer rules move every call into a node of its own ([`optimizer_rules`], [`AsyncCalc`]), and
+//! [`check_calls`] has the last word before physical planning.
+
+mod calls;
+mod check;
+#[cfg(test)]
+mod contexts;
+mod extract;
+mod guard;
+pub mod logical;
+mod rewrite;
+pub mod rules;
+mod sites;
+#[cfg(test)]
+mod testing;
+
+pub use check::check_calls;
+pub use logical::{AsyncCalc, CallColumn, GENERATED_PREFIX};
+pub use rules::{analyzer_rules, optimizer_rules};
+pub use sites::SiteCounter;

@@ -1,1 +1,19 @@
 //! Connectors: how a request travels.
+
+use std::sync::Arc;
+
+use crate::models::ModelProvider;
+
+pub mod http;
+pub mod local;
+
+/// Returns every provider that comes with farcall.
+pub fn providers() -> Vec<Arc<dyn ModelProvider>> {
+    vec![Arc::new(http::HttpProvider), Arc::new(local::LocalProvider)]
+}
+
+#[cfg(test)]
+pub(crate) mod test_context;
+#[cfg(test)]
+#[path = "../../tests/it/support/server.rs"]
+pub(crate) mod test_server;

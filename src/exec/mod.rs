@@ -1,1 +1,12 @@
 //! Operators: how planned calls run.
+
+mod async_calc;
+mod codec;
+mod driver;
+mod extension_planner;
+mod scopes;
+
+pub use async_calc::{AsyncCalcExec, PlannedCall};
+pub use codec::{FarcallCodec, FunctionSource};
+pub use extension_planner::FarcallQueryPlanner;
+pub use scopes::ScopeRegistry;

@@ -1,25 +1,59 @@
 //! What DataFusion's SQL lacks: statements of farcall's own, PREDICT, and SET with the FLIP's keys.
 
-use datafusion::error::Result;
-use datafusion::prelude::DataFrame;
+mod columns;
+mod dialect;
+mod execute;
+mod model_statement;
+mod parser;
+mod predict_call;
+mod setting;
+mod show;
+pub(crate) mod types;
 
-use crate::session::FarcallSession;
+pub use execute::execute;
+pub use model_statement::CreateModel;
+pub use parser::parse;
 
 /// One statement of a script.
 #[derive(Debug, Clone)]
 pub enum Statement {
-    /// A statement that DataFusion plans.
+    /// A statement that DataFusion plans; PREDICT may stand in it.
     DataFusion(Box<datafusion::sql::parser::Statement>),
-}
-
-/// Parses a script into its statements.
-pub fn parse(_sql: &str) -> Result<Vec<Statement>> {
-    Ok(vec![])
-}
-
-/// Runs a statement up to the point where its rows can be read.
-pub async fn execute(session: &FarcallSession, statement: Statement) -> Result<DataFrame> {
-    let Statement::DataFusion(statement) = statement;
-    let plan = session.context().state().statement_to_plan(*statement).await?;
-    session.context().execute_logical_plan(plan).await
+    /// `CREATE MODEL`.
+    CreateModel(Box<CreateModel>),
+    /// `DROP MODEL`.
+    DropModel {
+        /// The model.
+        name: String,
+        /// Whether a model that does not exist is no error.
+        if_exists: bool,
+    },
+    /// `SHOW MODELS`.
+    ShowModels,
+    /// `SHOW CREATE MODEL`.
+    ShowCreateModel {
+        /// The model.
+        name: String,
+    },
+    /// `DESCRIBE MODEL`.
+    DescribeModel {
+        /// The model.
+        name: String,
+    },
+    /// `SET` of an option of farcall's, or of one of its synonyms.
+    Set {
+        /// The option as [`crate::config::FarcallConfig`] knows it, without `farcall.`.
+        key: String,
+        /// The option as the user wrote it.
+        written: String,
+        /// Its value.
+        value: String,
+    },
+    /// `RESET` of an option of farcall's, or of one of its synonyms.
+    Reset {
+        /// The option as [`crate::config::FarcallConfig`] knows it, without `farcall.`.
+        key: String,
+        /// The option as the user wrote it.
+        written: String,
+    },
 }

@@ -83,6 +83,15 @@ impl AsyncUdf {
         ScalarUDF::new_from_impl(self)
     }
 
+    /// The arguments as the user wrote them, the options of the call behind them.
+    ///
+    /// Two calls that differ only in their options are then two columns and not one name twice.
+    fn shown_arguments(&self, args: impl Iterator<Item = String>) -> Vec<String> {
+        let options = self.options.entries();
+        args.chain(options.into_iter().map(|(name, value)| format!("{name} => '{value}'")))
+            .collect()
+    }
+
     fn declaration(&self) -> &Declaration {
         self.function.declaration()
     }
@@ -114,7 +123,7 @@ impl ScalarUDFImpl for AsyncUdf {
     }
 
     fn display_name(&self, args: &[Expr]) -> Result<String> {
-        let names: Vec<String> = args.iter().map(ToString::to_string).collect();
+        let names = self.shown_arguments(args.iter().map(ToString::to_string));
         Ok(match self.declaration().display() {
             Some(display) => display(&names),
             None => format!("{}({})", self.name(), names.join(", ")),
@@ -122,7 +131,7 @@ impl ScalarUDFImpl for AsyncUdf {
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        let names: Vec<String> = args.iter().map(|arg| arg.schema_name().to_string()).collect();
+        let names = self.shown_arguments(args.iter().map(|arg| arg.schema_name().to_string()));
         Ok(match self.declaration().display() {
             Some(display) => display(&names),
             None => format!("{}({})", self.name(), names.join(",")),

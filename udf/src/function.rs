@@ -81,6 +81,7 @@ pub struct Declaration {
     version: String,
     ordering_key: Option<usize>,
     options: CallOptions,
+    option_group: Option<String>,
     recipe: Option<Recipe>,
 }
 
@@ -120,6 +121,7 @@ impl Declaration {
             version: String::new(),
             ordering_key: None,
             options: CallOptions::new(),
+            option_group: None,
             recipe: None,
         }
     }
@@ -202,6 +204,13 @@ impl Declaration {
         self
     }
 
+    /// Names a further group of session options that the function listens to, `ml_predict` for a
+    /// model; it is narrower than the group of the function's kind.
+    pub fn with_option_group(mut self, group: impl Into<String>) -> Self {
+        self.option_group = Some(group.into());
+        self
+    }
+
     /// Attaches the recipe from which another process rebuilds the function.
     pub fn with_recipe(mut self, recipe: Recipe) -> Self {
         self.recipe = Some(recipe);
@@ -277,6 +286,11 @@ impl Declaration {
     /// Returns the function's own options.
     pub fn options(&self) -> &CallOptions {
         &self.options
+    }
+
+    /// Returns the further group of session options that the function listens to, if any.
+    pub fn option_group(&self) -> Option<&str> {
+        self.option_group.as_deref()
     }
 
     /// Returns the recipe, if the function can be rebuilt elsewhere from more than its name.

@@ -20,8 +20,8 @@ mod typed;
 pub use adapter::AsyncUdf;
 pub use answer::{BatchAnswer, RateHints, ResponseMetadata, Usage};
 pub use context::{CallContext, FunctionContext, Parameters};
-pub use dispatch::Dispatcher;
 pub use dispatch::metrics::{CallMetrics, MetricsSnapshot};
+pub use dispatch::{Dispatcher, check_default};
 pub use error::{CallError, ErrorClass};
 pub use function::{
     ArgBatch, AsyncBatchFunction, AsyncFunction, AsyncScalarFunction, Declaration, Determinism,

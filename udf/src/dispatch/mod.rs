@@ -33,6 +33,7 @@ use crate::answer::BatchAnswer;
 use crate::dispatch::batch::{Batcher, CallRuns, Formed};
 use crate::dispatch::merge::{Merged, Merger};
 use crate::dispatch::order::{AnswerQueue, RowQueue};
+pub use crate::dispatch::replace::check_default;
 use crate::dispatch::replace::replacement;
 use crate::dispatch::request::{Replaced, Request, Settled, call_context, in_order, settle};
 use crate::dispatch::retry::RetryPolicy;

@@ -1,0 +1,134 @@
+//! [`check_calls`], the last word before physical planning: calls stand in nodes of their own.
+
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_common::{JoinType, Result, internal_err, plan_err};
+use datafusion_expr::dml::WriteOp;
+use datafusion_expr::{DmlStatement, Expr, LogicalPlan};
+
+use crate::calls::{any_part, find_call, has_call, has_nested_call};
+use crate::logical::AsyncCalc;
+
+/// Checks that every async call stands in an [`AsyncCalc`].
+///
+/// Rules can be switched off by configuration, so a session runs this on every plan before it makes
+/// operators. The error names the clause and says what to write instead.
+pub fn check_calls(plan: &LogicalPlan) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        if let Some(calc) = AsyncCalc::find(node) {
+            for column in calc.calls() {
+                if has_nested_call(&column.call) || column.guard.as_ref().is_some_and(has_call) {
+                    return internal_err!(
+                        "async call {column} depends on a call of its own node; \
+                         the rule nested_split did not run"
+                    );
+                }
+            }
+            return Ok(TreeNodeRecursion::Continue);
+        }
+        if let LogicalPlan::Dml(DmlStatement { op, input, table_name, .. }) = node {
+            check_dml(op, input, &table_name.to_string())?;
+        }
+        node.apply_expressions(|expr| match find_misplaced(expr) {
+            Some(call) => refuse(node, expr, &call),
+            None => Ok(TreeNodeRecursion::Continue),
+        })
+    })?;
+    Ok(())
+}
+
+/// Returns the name of an async function that is called in the expression.
+fn find_misplaced(expr: &Expr) -> Option<String> {
+    let mut name = None;
+    // The closure never fails, so neither does the walk.
+    let _ = expr.apply(|part| {
+        if let Expr::ScalarFunction(function) = part
+            && (find_call(part).is_some() || function.func.as_async().is_some())
+        {
+            name = Some(function.name().to_owned());
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    name
+}
+
+fn refuse(node: &LogicalPlan, expr: &Expr, call: &str) -> Result<TreeNodeRecursion> {
+    if any_part(expr, |part| matches!(part, Expr::Lambda(lambda) if has_call(&lambda.body))) {
+        return plan_err!(
+            "async function {call} cannot be called inside a lambda; unnest the list, call \
+             {call} on its elements, and collect them with array_agg"
+        );
+    }
+    let (clause, instead) = place(node);
+    plan_err!("async function {call} cannot be called in {clause}; {instead}")
+}
+
+/// Names the clause that a node stands for, and what to write instead.
+fn place(node: &LogicalPlan) -> (String, &'static str) {
+    const SUBQUERY: &str = "call it in the SELECT list of a subquery and use its column here";
+    let (clause, instead) = match node {
+        LogicalPlan::Projection(_) => ("the SELECT list", SUBQUERY),
+        LogicalPlan::Filter(_) => ("WHERE or HAVING", SUBQUERY),
+        LogicalPlan::Aggregate(_) => ("GROUP BY or an aggregate function", SUBQUERY),
+        LogicalPlan::Window(_) => ("a window function", SUBQUERY),
+        LogicalPlan::Sort(_) => ("ORDER BY", SUBQUERY),
+        LogicalPlan::Distinct(_) => ("DISTINCT ON", SUBQUERY),
+        LogicalPlan::Unnest(_) => ("UNNEST", SUBQUERY),
+        LogicalPlan::Join(join) => {
+            let kind = match join.join_type {
+                JoinType::Inner => "an inner join",
+                JoinType::Left => "a LEFT JOIN",
+                JoinType::Right => "a RIGHT JOIN",
+                JoinType::Full => "a FULL JOIN",
+                JoinType::LeftSemi | JoinType::RightSemi => "EXISTS or IN",
+                JoinType::LeftAnti | JoinType::RightAnti => "NOT EXISTS or NOT IN",
+                JoinType::LeftMark | JoinType::RightMark => "EXISTS or IN beside other conditions",
+            };
+            return (
+                format!("the condition of {kind}, on columns that the join must keep"),
+                "join on the other conditions first, and call it on the joined rows",
+            );
+        }
+        LogicalPlan::Limit(_) => {
+            ("LIMIT or OFFSET", "write a number, which must be known before the query runs")
+        }
+        LogicalPlan::Values(_) => ("VALUES", "select from VALUES and call it in the SELECT list"),
+        LogicalPlan::TableScan(_) => (
+            "a filter that the table evaluates itself",
+            "select from the table in a subquery and filter its result",
+        ),
+        LogicalPlan::Repartition(_) => ("a partitioning expression", SUBQUERY),
+        LogicalPlan::Dml(_) => ("a statement that writes", "write from a SELECT that calls it"),
+        LogicalPlan::Ddl(_) => (
+            "a definition, such as a column's default",
+            "call it in the query that fills the table",
+        ),
+        LogicalPlan::Statement(_) => ("this statement", "call it in a SELECT and use its result"),
+        node => return (format!("{}", node.display()), SUBQUERY),
+    };
+    (clause.to_owned(), instead)
+}
+
+/// Refuses calls in the filters of DELETE and UPDATE, which are handed to the table.
+fn check_dml(op: &WriteOp, input: &LogicalPlan, table: &str) -> Result<()> {
+    let statement = match op {
+        WriteOp::Delete => "DELETE",
+        WriteOp::Update => "UPDATE",
+        WriteOp::Insert(_) | WriteOp::Ctas => return Ok(()),
+        _ => "this statement",
+    };
+    let mut call = None;
+    input.apply_with_subqueries(|node| {
+        node.apply_expressions(|expr| {
+            call = call.take().or_else(|| find_misplaced(expr));
+            Ok(TreeNodeRecursion::Continue)
+        })
+    })?;
+    match call {
+        Some(call) => plan_err!(
+            "async function {call} cannot be called in {statement} on {table}, whose conditions \
+             the table evaluates itself; select the keys with the call first, and write by key"
+        ),
+        None => Ok(()),
+    }
+}

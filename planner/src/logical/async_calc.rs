@@ -1,0 +1,184 @@
+//! [`AsyncCalc`], the node that adds the results of async calls to the rows of its input.
+
+use std::cmp::Ordering;
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::Hash;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, FieldRef};
+use datafusion_common::{
+    DFSchema, DFSchemaRef, Result, TableReference, internal_datafusion_err, internal_err,
+};
+use datafusion_expr::expr_rewriter::unalias;
+use datafusion_expr::{Expr, ExprSchemable, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
+
+use crate::calls::find_call;
+
+/// The prefix of all columns that the planner makes up; user columns must not start with it.
+pub const GENERATED_PREFIX: &str = "__async_";
+
+/// One call of an [`AsyncCalc`], the rows that need it, and the column that takes its result.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
+pub struct CallColumn {
+    /// The call: a scalar function over an [`AsyncUdf`](farcall_udf::AsyncUdf).
+    pub call: Expr,
+    /// The condition under which a row needs the call; other rows get NULL and cost nothing.
+    ///
+    /// The arguments of the call are evaluated on the rows that pass it only, so that
+    /// `CASE WHEN k <> 0 THEN f(x / k) END` never divides by zero.
+    pub guard: Option<Expr>,
+    /// The name of the result column, `__async_N`.
+    pub name: String,
+}
+
+impl fmt::Display for CallColumn {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} AS {}", self.call, self.name)?;
+        match &self.guard {
+            Some(guard) => write!(f, " WHEN {guard}"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Adds one column per call to the rows of its input; drops no row and changes no order.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct AsyncCalc {
+    calls: Vec<CallColumn>,
+    schema: DFSchemaRef,
+    input: Arc<LogicalPlan>,
+}
+
+impl AsyncCalc {
+    /// Makes the node; its schema is the input's followed by one nullable column per call.
+    pub fn try_new(input: Arc<LogicalPlan>, calls: Vec<CallColumn>) -> Result<Self> {
+        let schema = Arc::new(output_schema(input.schema(), &calls)?);
+        Ok(Self { calls, schema, input })
+    }
+
+    /// Returns the plan whose rows need the calls.
+    pub fn input(&self) -> &Arc<LogicalPlan> {
+        &self.input
+    }
+
+    /// Returns the calls, one result column each.
+    pub fn calls(&self) -> &[CallColumn] {
+        &self.calls
+    }
+
+    /// Takes the node apart.
+    pub fn into_parts(self) -> (Arc<LogicalPlan>, Vec<CallColumn>) {
+        (self.input, self.calls)
+    }
+
+    /// Finds the node in a plan.
+    pub fn find(plan: &LogicalPlan) -> Option<&Self> {
+        match plan {
+            LogicalPlan::Extension(extension) => extension.node.as_any().downcast_ref::<Self>(),
+            _ => None,
+        }
+    }
+
+    /// Turns the node into a plan.
+    pub fn into_plan(self) -> LogicalPlan {
+        LogicalPlan::Extension(Extension { node: Arc::new(self) })
+    }
+}
+
+fn output_schema(input: &DFSchema, calls: &[CallColumn]) -> Result<DFSchema> {
+    let mut fields: Vec<(Option<TableReference>, FieldRef)> =
+        input.iter().map(|(qualifier, field)| (qualifier.cloned(), Arc::clone(field))).collect();
+    for CallColumn { call, guard, name } in calls {
+        if find_call(call).is_none() {
+            return internal_err!("AsyncCalc holds {call}, which is no async call");
+        }
+        if !name.starts_with(GENERATED_PREFIX) {
+            return internal_err!("AsyncCalc column {name} does not start with {GENERATED_PREFIX}");
+        }
+        if let Some(guard) = guard
+            && guard.get_type(input)? != DataType::Boolean
+        {
+            return internal_err!("AsyncCalc guard {guard} is not boolean");
+        }
+        // A row that does not pass the guard, or whose call failed under `on_error`, has NULL.
+        let field = call.to_field(input)?.1.as_ref().clone().with_name(name).with_nullable(true);
+        fields.push((None, Arc::new(field)));
+    }
+    DFSchema::new_with_metadata(fields, input.metadata().clone())?
+        .with_functional_dependencies(input.functional_dependencies().clone())
+}
+
+impl PartialOrd for AsyncCalc {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        // The schema follows from the other two.
+        (&self.calls, &self.input).partial_cmp(&(&other.calls, &other.input))
+    }
+}
+
+impl UserDefinedLogicalNodeCore for AsyncCalc {
+    fn name(&self) -> &str {
+        "AsyncCalc"
+    }
+
+    fn inputs(&self) -> Vec<&LogicalPlan> {
+        vec![&self.input]
+    }
+
+    fn schema(&self) -> &DFSchemaRef {
+        &self.schema
+    }
+
+    fn expressions(&self) -> Vec<Expr> {
+        let mut expressions = Vec::new();
+        for CallColumn { call, guard, name: _ } in &self.calls {
+            expressions.push(call.clone());
+            expressions.extend(guard.clone());
+        }
+        expressions
+    }
+
+    fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
+        self.calls.iter().map(|call| call.name.clone()).collect()
+    }
+
+    fn fmt_for_explain(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str("AsyncCalc: ")?;
+        for (index, call) in self.calls.iter().enumerate() {
+            let separator = if index == 0 { "" } else { ", " };
+            write!(f, "{separator}{call}")?;
+        }
+        Ok(())
+    }
+
+    fn with_exprs_and_inputs(&self, exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
+        let number = exprs.len();
+        let short = || internal_datafusion_err!("AsyncCalc got {number} expressions, too few");
+        // Upstream rules keep the names of rewritten expressions with aliases; here the names of
+        // the columns are the node's own.
+        let mut exprs = exprs.into_iter().map(unalias);
+        let mut calls = Vec::with_capacity(self.calls.len());
+        for CallColumn { call: _, guard, name } in &self.calls {
+            let call = exprs.next().ok_or_else(short)?;
+            let guard = match guard {
+                Some(_) => Some(exprs.next().ok_or_else(short)?),
+                None => None,
+            };
+            calls.push(CallColumn { call, guard, name: name.clone() });
+        }
+        if exprs.next().is_some() {
+            return internal_err!("AsyncCalc got {number} expressions, too many");
+        }
+        let mut inputs = inputs.into_iter();
+        match (inputs.next(), inputs.next()) {
+            (Some(input), None) => Self::try_new(Arc::new(input), calls),
+            _ => internal_err!("AsyncCalc takes exactly one input"),
+        }
+    }
+
+    fn necessary_children_exprs(&self, output_columns: &[usize]) -> Option<Vec<Vec<usize>>> {
+        // What the calls themselves read is added by the caller, from `expressions`.
+        let width = self.input.schema().fields().len();
+        Some(vec![output_columns.iter().copied().filter(|index| *index < width).collect()])
+    }
+}

@@ -1,0 +1,70 @@
+//! What all rules share: walking a plan that holds calls, and putting nodes on top of each other.
+
+use std::sync::Arc;
+
+use datafusion_common::tree_node::Transformed;
+use datafusion_common::{Column, DFSchemaRef, Result};
+use datafusion_expr::utils::conjunction;
+use datafusion_expr::{Expr, Filter, LogicalPlan, Projection};
+
+use crate::calls::{Names, plan_has_call};
+use crate::logical::{AsyncCalc, CallColumn};
+
+/// The order in which [`rewrite_nodes`] visits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// A node before its inputs, and before what the rule puts below it.
+    TopDown,
+    /// A node after its inputs.
+    BottomUp,
+}
+
+/// Visits every node of a plan that holds async calls, subqueries included.
+///
+/// The rules walk by themselves, rather than being walked by the optimizer, because the names of
+/// generated columns are numbered plan-wide. Plans without calls are returned at once.
+pub(crate) fn rewrite_nodes(
+    plan: LogicalPlan,
+    order: Order,
+    mut rewrite: impl FnMut(LogicalPlan, &mut Names) -> Result<Transformed<LogicalPlan>>,
+) -> Result<Transformed<LogicalPlan>> {
+    if !plan_has_call(&plan)? {
+        return Ok(Transformed::no(plan));
+    }
+    let mut names = Names::after(&plan)?;
+    match order {
+        Order::TopDown => plan.transform_down_with_subqueries(|node| rewrite(node, &mut names)),
+        Order::BottomUp => plan.transform_up_with_subqueries(|node| rewrite(node, &mut names)),
+    }
+}
+
+/// Puts the calls above a plan; without calls the plan stays as it is.
+pub(crate) fn calculate(
+    input: Arc<LogicalPlan>,
+    calls: Vec<CallColumn>,
+) -> Result<Arc<LogicalPlan>> {
+    if calls.is_empty() {
+        return Ok(input);
+    }
+    Ok(Arc::new(AsyncCalc::try_new(input, calls)?.into_plan()))
+}
+
+/// Puts a filter above a plan; without conditions the plan stays as it is.
+pub(crate) fn filter(input: LogicalPlan, conditions: Vec<Expr>) -> Result<LogicalPlan> {
+    match conjunction(conditions) {
+        Some(predicate) => Ok(LogicalPlan::Filter(Filter::try_new(predicate, Arc::new(input))?)),
+        None => Ok(input),
+    }
+}
+
+/// Drops the columns that a rule added, and puts the rest in the order they had.
+pub(crate) fn restore(plan: LogicalPlan, schema: DFSchemaRef) -> Result<LogicalPlan> {
+    let columns = columns(&schema).collect();
+    let projection = Projection::try_new_with_schema(columns, Arc::new(plan), schema)?;
+    Ok(LogicalPlan::Projection(projection))
+}
+
+/// Returns the columns of a schema as expressions.
+pub(crate) fn columns(schema: &DFSchemaRef) -> impl Iterator<Item = Expr> + '_ {
+    schema.iter().map(|field| Expr::Column(Column::from(field)))
+}

@@ -1,0 +1,73 @@
+//! The rules, in the order in which they run.
+
+use std::sync::Arc;
+
+use datafusion_optimizer::{AnalyzerRule, OptimizerRule};
+
+use crate::sites::SiteCounter;
+
+mod expand_project;
+mod nested_split;
+mod number_call_sites;
+mod one_async_per_calc;
+mod place_calls;
+mod prune_calls;
+mod push_condition;
+mod split_aggregate;
+mod split_condition;
+mod split_condition_rex_field;
+mod split_join_condition;
+mod split_project;
+mod split_projection_rex_field;
+mod split_sort;
+mod split_window;
+mod wrap_foreign_functions;
+
+pub use expand_project::ExpandProject;
+pub use nested_split::NestedSplit;
+pub use number_call_sites::NumberCallSites;
+pub use one_async_per_calc::OneAsyncPerCalc;
+pub use place_calls::PlaceCalls;
+pub use prune_calls::PruneCalls;
+pub use push_condition::PushCondition;
+pub use split_aggregate::SplitAggregate;
+pub use split_condition::SplitCondition;
+pub use split_condition_rex_field::SplitConditionRexField;
+pub use split_join_condition::SplitJoinCondition;
+pub use split_project::SplitProject;
+pub use split_projection_rex_field::SplitProjectionRexField;
+pub use split_sort::SplitSort;
+pub use split_window::SplitWindow;
+pub use wrap_foreign_functions::WrapForeignFunctions;
+
+/// Returns the analyzer rules, to be appended to DataFusion's.
+pub fn analyzer_rules(sites: Arc<SiteCounter>) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    vec![Arc::new(WrapForeignFunctions), Arc::new(NumberCallSites::new(sites))]
+}
+
+/// Returns the optimizer rules, to be appended to DataFusion's own.
+///
+/// DataFusion runs the whole list up to three times, its own rules in between; ours are done after
+/// the first round.
+pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    vec![
+        // Calls leave joins first, since what they leave behind is a filter above.
+        Arc::new(SplitJoinCondition),
+        // Cheap conditions go below calls while those still stand in projections.
+        Arc::new(PushCondition),
+        // Each clause gives up its outermost calls.
+        Arc::new(SplitConditionRexField),
+        Arc::new(SplitCondition),
+        Arc::new(SplitProjectionRexField),
+        Arc::new(SplitProject),
+        Arc::new(SplitAggregate),
+        Arc::new(SplitWindow),
+        Arc::new(SplitSort),
+        // All calls stand in nodes now; from here on the nodes are refined.
+        Arc::new(NestedSplit),
+        Arc::new(PlaceCalls),
+        Arc::new(ExpandProject),
+        Arc::new(OneAsyncPerCalc),
+        Arc::new(PruneCalls),
+    ]
+}

@@ -1,0 +1,66 @@
+//! [`WrapForeignFunctions`] makes async functions that were written for DataFusion's own interface ours.
+//!
+//! ```text
+//! Before:                                  After:
+//! Projection: ask(txt)  (AsyncScalarUDF)   Projection: ask(txt)  (AsyncUdf around it)
+//! ```
+//! Safe: the function, its name and its type stay the same; only NULL becomes a possible result,
+//! because `on_error` and time-outs produce it. Declines: no such function.
+//! Needs: runs before `number_call_sites`. DataFusion's own operator for such functions is
+//! sequential and wrong in several clauses; a wrapped function never meets it.
+
+use std::sync::Arc;
+
+use datafusion_common::Result;
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion_expr::expr::ScalarFunction;
+use datafusion_expr::expr_rewriter::NamePreserver;
+use datafusion_expr::{Expr, LogicalPlan};
+use datafusion_optimizer::AnalyzerRule;
+use farcall_udf::AsyncUdf;
+
+/// Wraps foreign async functions.
+#[derive(Debug, Default)]
+pub struct WrapForeignFunctions;
+
+impl AnalyzerRule for WrapForeignFunctions {
+    fn name(&self) -> &str {
+        "wrap_foreign_functions"
+    }
+
+    fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        let mut wrapped = false;
+        plan.transform_up_with_subqueries(|node| {
+            let names = NamePreserver::new(&node);
+            let node = node.map_expressions(|expr| {
+                let name = names.save(&expr);
+                let expr = expr.transform_up(|part| Ok(wrap(part)))?;
+                Ok(if expr.transformed {
+                    expr.update_data(|expr| name.restore(expr))
+                } else {
+                    expr
+                })
+            })?;
+            wrapped |= node.transformed;
+            // The result may be NULL now, which the nodes above must know.
+            if wrapped { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }
+        })
+        .data()
+    }
+}
+
+fn wrap(expr: Expr) -> Transformed<Expr> {
+    match expr {
+        Expr::ScalarFunction(ScalarFunction { func, args }) => {
+            match AsyncUdf::from_foreign(&func) {
+                Some(udf) => Transformed::yes(Expr::ScalarFunction(ScalarFunction::new_udf(
+                    Arc::new(udf.into_scalar_udf()),
+                    args,
+                ))),
+                None => Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })),
+            }
+        }
+        expr => Transformed::no(expr),
+    }
+}

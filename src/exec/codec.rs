@@ -1,0 +1,439 @@
+//! [`FarcallCodec`], which carries farcall's nodes and functions in DataFusion's protobuf plans.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use datafusion::arrow::datatypes::{Field, SchemaRef};
+use datafusion::catalog::TableProvider;
+use datafusion::common::{TableReference, internal_datafusion_err, plan_datafusion_err, plan_err};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::TaskContext;
+use datafusion::logical_expr::{Extension, LogicalPlan, ScalarUDF};
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion_proto::logical_plan::from_proto::parse_expr;
+use datafusion_proto::logical_plan::to_proto::serialize_expr;
+use datafusion_proto::logical_plan::{DefaultLogicalExtensionCodec, LogicalExtensionCodec};
+use datafusion_proto::physical_plan::{
+    DefaultPhysicalExtensionCodec, PhysicalExtensionCodec, PhysicalPlanDecodeContext,
+    PhysicalProtoConverterExtension,
+};
+use datafusion_proto::protobuf::{self, LogicalExprNode, PhysicalExprNode};
+use farcall_planner::{AsyncCalc, CallColumn};
+use farcall_udf::{AsyncFunction, AsyncUdf, CallOptions, FarcallRuntime, Recipe};
+use prost::Message;
+
+use crate::config::MODEL_GROUP;
+use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
+use crate::exec::scopes::ScopeRegistry;
+
+/// Rebuilds functions that arrive by name or by recipe.
+pub trait FunctionSource: fmt::Debug + Send + Sync {
+    /// Finds a function that was registered under this name.
+    fn by_name(&self, name: &str) -> Option<AsyncFunction>;
+
+    /// Rebuilds a function from its recipe; a planning error says what is missing here.
+    fn by_recipe(&self, recipe: &Recipe) -> Result<AsyncFunction>;
+}
+
+/// Encodes and decodes logical and physical plans that hold farcall's nodes.
+///
+/// What is not farcall's goes to the inner codecs. Bytes hold names, options and recipes, never a
+/// secret.
+#[derive(Debug)]
+pub struct FarcallCodec {
+    functions: Arc<dyn FunctionSource>,
+    runtime: Arc<FarcallRuntime>,
+    parameters: Arc<BTreeMap<String, String>>,
+    logical: Arc<dyn LogicalExtensionCodec>,
+    physical: Arc<dyn PhysicalExtensionCodec>,
+    /// Operators of one plan are decoded one by one and must share their registry.
+    scopes: Mutex<Weak<ScopeRegistry>>,
+}
+
+impl FarcallCodec {
+    /// Makes a codec that finds functions in `functions`.
+    pub fn new(
+        functions: Arc<dyn FunctionSource>,
+        runtime: Arc<FarcallRuntime>,
+        parameters: Arc<BTreeMap<String, String>>,
+    ) -> Self {
+        Self {
+            functions,
+            runtime,
+            parameters,
+            logical: Arc::new(DefaultLogicalExtensionCodec {}),
+            physical: Arc::new(DefaultPhysicalExtensionCodec {}),
+            scopes: Mutex::default(),
+        }
+    }
+
+    /// Hands everything that is not farcall's to these codecs.
+    pub fn with_inner(
+        mut self,
+        logical: Arc<dyn LogicalExtensionCodec>,
+        physical: Arc<dyn PhysicalExtensionCodec>,
+    ) -> Self {
+        self.logical = logical;
+        self.physical = physical;
+        self
+    }
+
+    fn scopes(&self) -> Arc<ScopeRegistry> {
+        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(scopes) = scopes.upgrade() {
+            return scopes;
+        }
+        let registry =
+            Arc::new(ScopeRegistry::new(Arc::clone(&self.runtime), Arc::clone(&self.parameters)));
+        *scopes = Arc::downgrade(&registry);
+        registry
+    }
+
+    fn encode_function(&self, function: &AsyncFunction) -> Result<FunctionNode> {
+        let declaration = function.declaration();
+        if declaration.option_group() == Some(MODEL_GROUP) && declaration.recipe().is_none() {
+            return plan_err!(
+                "model {} cannot travel in a plan: an option holds a secret itself, write \
+                 ${{env:NAME}} in its place",
+                declaration.name()
+            );
+        }
+        Ok(FunctionNode {
+            name: declaration.name().to_owned(),
+            version: declaration.version().to_owned(),
+            recipe: declaration.recipe().map(|Recipe { kind, bytes }| RecipeNode {
+                kind: kind.clone(),
+                bytes: bytes.clone(),
+            }),
+        })
+    }
+
+    fn decode_function(&self, node: FunctionNode) -> Result<AsyncFunction> {
+        let FunctionNode { name, version, recipe } = node;
+        let function = match recipe {
+            Some(RecipeNode { kind, bytes }) => {
+                self.functions.by_recipe(&Recipe { kind, bytes })?
+            }
+            None => self.functions.by_name(&name).ok_or_else(|| {
+                plan_datafusion_err!("async function {name} is not registered here")
+            })?,
+        };
+        let here = function.declaration().version();
+        if here != version {
+            return plan_err!(
+                "async function {name} has version '{here}' here, the plan needs '{version}'"
+            );
+        }
+        Ok(function)
+    }
+
+    fn encode_udf(&self, udf: &AsyncUdf) -> Result<UdfNode> {
+        Ok(UdfNode {
+            function: Some(self.encode_function(udf.function())?),
+            options: encode_options(udf.call_options()),
+            site: udf.site(),
+        })
+    }
+
+    fn decode_udf(&self, bytes: &[u8]) -> Result<Arc<ScalarUDF>> {
+        let UdfNode { function, options, site } = decode(bytes)?;
+        let function = self.decode_function(required(function, "function")?)?;
+        let mut udf = AsyncUdf::new(function).with_call_options(decode_options(options)?);
+        if let Some(site) = site {
+            udf = udf.with_site(site);
+        }
+        Ok(Arc::new(udf.into_scalar_udf()))
+    }
+
+    fn encode_call(
+        &self,
+        call: &PlannedCall,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<PhysicalCallNode> {
+        let PlannedCall { function, site, options, args, guard, field } = call;
+        Ok(PhysicalCallNode {
+            function: Some(self.encode_function(function)?),
+            site: *site,
+            options: encode_options(options),
+            args: args
+                .iter()
+                .map(|arg| converter.physical_expr_to_proto(arg, self))
+                .collect::<Result<_>>()?,
+            guard: guard
+                .as_ref()
+                .map(|guard| converter.physical_expr_to_proto(guard, self))
+                .transpose()?,
+            field: Some(field.as_ref().try_into()?),
+        })
+    }
+
+    fn decode_call(
+        &self,
+        node: PhysicalCallNode,
+        schema: &SchemaRef,
+        ctx: &TaskContext,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<PlannedCall> {
+        let PhysicalCallNode { function, site, options, args, guard, field } = node;
+        let context = PhysicalPlanDecodeContext::new(ctx, self);
+        let expr =
+            |node: &PhysicalExprNode| converter.proto_to_physical_expr(node, schema, &context);
+        let field: Field = (&required(field, "field")?).try_into()?;
+        Ok(PlannedCall {
+            function: self.decode_function(required(function, "function")?)?,
+            site,
+            options: decode_options(options)?,
+            args: args.iter().map(expr).collect::<Result<_>>()?,
+            guard: guard.as_ref().map(expr).transpose()?,
+            field: Arc::new(field),
+        })
+    }
+}
+
+impl LogicalExtensionCodec for FarcallCodec {
+    fn try_decode(
+        &self,
+        buf: &[u8],
+        inputs: &[LogicalPlan],
+        ctx: &TaskContext,
+    ) -> Result<Extension> {
+        let Some(bytes) = buf.strip_prefix(LOGICAL_ASYNC_CALC) else {
+            return self.logical.try_decode(buf, inputs, ctx);
+        };
+        let AsyncCalcNode { calls } = decode(bytes)?;
+        let [input] = inputs else {
+            return plan_err!("AsyncCalc has one input, the plan has {}", inputs.len());
+        };
+        let expr = |node: &LogicalExprNode| Ok::<_, DataFusionError>(parse_expr(node, ctx, self)?);
+        let calls = calls
+            .into_iter()
+            .map(|CallNode { call, guard, name }| {
+                Ok(CallColumn {
+                    call: expr(&required(call, "call")?)?,
+                    guard: guard.as_ref().map(expr).transpose()?,
+                    name,
+                })
+            })
+            .collect::<Result<_>>()?;
+        let node = AsyncCalc::try_new(Arc::new(input.clone()), calls)?;
+        Ok(Extension { node: Arc::new(node) })
+    }
+
+    fn try_encode(&self, node: &Extension, buf: &mut Vec<u8>) -> Result<()> {
+        let Some(calc) = node.node.as_any().downcast_ref::<AsyncCalc>() else {
+            return self.logical.try_encode(node, buf);
+        };
+        let calls = calc
+            .calls()
+            .iter()
+            .map(|CallColumn { call, guard, name }| {
+                Ok(CallNode {
+                    call: Some(serialize_expr(call, self)?),
+                    guard: guard.as_ref().map(|guard| serialize_expr(guard, self)).transpose()?,
+                    name: name.clone(),
+                })
+            })
+            .collect::<Result<_>>()?;
+        buf.extend_from_slice(LOGICAL_ASYNC_CALC);
+        encode(&AsyncCalcNode { calls }, buf)
+    }
+
+    fn try_decode_table_provider(
+        &self,
+        buf: &[u8],
+        table_ref: &TableReference,
+        schema: SchemaRef,
+        ctx: &TaskContext,
+    ) -> Result<Arc<dyn TableProvider>> {
+        self.logical.try_decode_table_provider(buf, table_ref, schema, ctx)
+    }
+
+    fn try_encode_table_provider(
+        &self,
+        table_ref: &TableReference,
+        node: Arc<dyn TableProvider>,
+        buf: &mut Vec<u8>,
+    ) -> Result<()> {
+        self.logical.try_encode_table_provider(table_ref, node, buf)
+    }
+
+    fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {
+        match buf.strip_prefix(UDF) {
+            Some(bytes) => self.decode_udf(bytes),
+            None => self.logical.try_decode_udf(name, buf),
+        }
+    }
+
+    fn try_encode_udf(&self, node: &ScalarUDF, buf: &mut Vec<u8>) -> Result<()> {
+        let Some(udf) = AsyncUdf::find(node) else {
+            return self.logical.try_encode_udf(node, buf);
+        };
+        buf.extend_from_slice(UDF);
+        encode(&self.encode_udf(udf)?, buf)
+    }
+}
+
+impl PhysicalExtensionCodec for FarcallCodec {
+    fn try_decode(
+        &self,
+        buf: &[u8],
+        inputs: &[Arc<dyn ExecutionPlan>],
+        ctx: &TaskContext,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        let Some(bytes) = buf.strip_prefix(PHYSICAL_ASYNC_CALC) else {
+            return self.physical.try_decode(buf, inputs, ctx, converter);
+        };
+        let AsyncCalcExecNode { calls } = decode(bytes)?;
+        let [input] = inputs else {
+            return plan_err!("AsyncCalcExec has one input, the plan has {}", inputs.len());
+        };
+        let schema = input.schema();
+        let calls = calls
+            .into_iter()
+            .map(|call| self.decode_call(call, &schema, ctx, converter))
+            .collect::<Result<_>>()?;
+        Ok(Arc::new(AsyncCalcExec::try_new(calls, self.scopes(), Arc::clone(input))?))
+    }
+
+    fn try_encode(
+        &self,
+        node: Arc<dyn ExecutionPlan>,
+        buf: &mut Vec<u8>,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<()> {
+        let Some(calc) = node.downcast_ref::<AsyncCalcExec>() else {
+            return self.physical.try_encode(node, buf, converter);
+        };
+        let calls = calc
+            .calls()
+            .iter()
+            .map(|call| self.encode_call(call, converter))
+            .collect::<Result<_>>()?;
+        buf.extend_from_slice(PHYSICAL_ASYNC_CALC);
+        encode(&AsyncCalcExecNode { calls }, buf)
+    }
+
+    fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {
+        match buf.strip_prefix(UDF) {
+            Some(bytes) => self.decode_udf(bytes),
+            None => self.physical.try_decode_udf(name, buf),
+        }
+    }
+
+    fn try_encode_udf(&self, node: &ScalarUDF, buf: &mut Vec<u8>) -> Result<()> {
+        let Some(udf) = AsyncUdf::find(node) else {
+            return self.physical.try_encode_udf(node, buf);
+        };
+        buf.extend_from_slice(UDF);
+        encode(&self.encode_udf(udf)?, buf)
+    }
+}
+
+/// Marks bytes as ours, so that an inner codec's bytes are told apart; the digit is the format.
+const LOGICAL_ASYNC_CALC: &[u8] = b"farcall.AsyncCalc.1:";
+const PHYSICAL_ASYNC_CALC: &[u8] = b"farcall.AsyncCalcExec.1:";
+const UDF: &[u8] = b"farcall.AsyncUdf.1:";
+
+fn encode(message: &impl Message, buf: &mut Vec<u8>) -> Result<()> {
+    message.encode(buf).map_err(|error| internal_datafusion_err!("cannot encode a plan: {error}"))
+}
+
+fn decode<M: Message + Default>(bytes: &[u8]) -> Result<M> {
+    M::decode(bytes).map_err(|error| plan_datafusion_err!("cannot decode a plan: {error}"))
+}
+
+fn required<T>(field: Option<T>, name: &str) -> Result<T> {
+    field.ok_or_else(|| plan_datafusion_err!("cannot decode a plan: {name} is missing"))
+}
+
+fn encode_options(options: &CallOptions) -> Vec<OptionNode> {
+    options
+        .entries()
+        .into_iter()
+        .map(|(name, value)| OptionNode { name: name.to_owned(), value })
+        .collect()
+}
+
+fn decode_options(nodes: Vec<OptionNode>) -> Result<CallOptions> {
+    let mut options = CallOptions::new();
+    for OptionNode { name, value } in nodes {
+        options.set(&name, &value)?;
+    }
+    Ok(options)
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RecipeNode {
+    #[prost(string, tag = "1")]
+    kind: String,
+    #[prost(bytes = "vec", tag = "2")]
+    bytes: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct FunctionNode {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    version: String,
+    #[prost(message, optional, tag = "3")]
+    recipe: Option<RecipeNode>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OptionNode {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct UdfNode {
+    #[prost(message, optional, tag = "1")]
+    function: Option<FunctionNode>,
+    #[prost(message, repeated, tag = "2")]
+    options: Vec<OptionNode>,
+    #[prost(uint64, optional, tag = "3")]
+    site: Option<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct CallNode {
+    #[prost(message, optional, tag = "1")]
+    call: Option<LogicalExprNode>,
+    #[prost(message, optional, tag = "2")]
+    guard: Option<LogicalExprNode>,
+    #[prost(string, tag = "3")]
+    name: String,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AsyncCalcNode {
+    #[prost(message, repeated, tag = "1")]
+    calls: Vec<CallNode>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PhysicalCallNode {
+    #[prost(message, optional, tag = "1")]
+    function: Option<FunctionNode>,
+    #[prost(uint64, tag = "2")]
+    site: u64,
+    #[prost(message, repeated, tag = "3")]
+    options: Vec<OptionNode>,
+    #[prost(message, repeated, tag = "4")]
+    args: Vec<PhysicalExprNode>,
+    #[prost(message, optional, tag = "5")]
+    guard: Option<PhysicalExprNode>,
+    #[prost(message, optional, tag = "6")]
+    field: Option<protobuf::Field>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct AsyncCalcExecNode {
+    #[prost(message, repeated, tag = "1")]
+    calls: Vec<PhysicalCallNode>,
+}

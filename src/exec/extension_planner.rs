@@ -1,0 +1,166 @@
+//! [`FarcallQueryPlanner`], which turns farcall's logical nodes into operators.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::datatypes::{Field, FieldRef};
+use datafusion::catalog::Session;
+use datafusion::common::{internal_err, plan_err};
+use datafusion::error::Result;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{Expr, LogicalPlan, UserDefinedLogicalNode};
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use farcall_planner::{AsyncCalc, CallColumn, check_calls};
+use farcall_udf::{AsyncUdf, FarcallRuntime, OnError};
+
+use crate::config::FarcallConfig;
+use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
+use crate::exec::scopes::ScopeRegistry;
+
+/// Plans queries with async functions: checks that every call stands in a node of farcall's own,
+/// then lets DataFusion plan the rest.
+pub struct FarcallQueryPlanner {
+    runtime: Arc<FarcallRuntime>,
+    parameters: Arc<BTreeMap<String, String>>,
+    others: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
+}
+
+impl FarcallQueryPlanner {
+    /// Makes the planner; `others` plan the extension nodes that are not farcall's.
+    pub fn new(
+        runtime: Arc<FarcallRuntime>,
+        parameters: Arc<BTreeMap<String, String>>,
+        others: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
+    ) -> Self {
+        Self { runtime, parameters, others }
+    }
+}
+
+impl fmt::Debug for FarcallQueryPlanner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FarcallQueryPlanner").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl QueryPlanner for FarcallQueryPlanner {
+    async fn create_physical_plan(
+        &self,
+        logical_plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        // Rules can be skipped by configuration; the last word is here.
+        check_calls(logical_plan)?;
+        let scopes = ScopeRegistry::new(Arc::clone(&self.runtime), Arc::clone(&self.parameters));
+        let mut planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
+            vec![Arc::new(AsyncCalcPlanner { scopes: Arc::new(scopes) })];
+        planners.extend(self.others.iter().cloned());
+        DefaultPhysicalPlanner::with_extension_planners(planners)
+            .create_physical_plan(logical_plan, session)
+            .await
+    }
+}
+
+/// Plans [`AsyncCalc`] nodes of one query.
+struct AsyncCalcPlanner {
+    scopes: Arc<ScopeRegistry>,
+}
+
+#[async_trait]
+impl ExtensionPlanner for AsyncCalcPlanner {
+    async fn plan_extension(
+        &self,
+        planner: &dyn PhysicalPlanner,
+        node: &dyn UserDefinedLogicalNode,
+        logical_inputs: &[&LogicalPlan],
+        physical_inputs: &[Arc<dyn ExecutionPlan>],
+        session: &dyn Session,
+        planning_ctx: &PhysicalPlanningContext,
+    ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
+        let Some(node) = node.as_any().downcast_ref::<AsyncCalc>() else { return Ok(None) };
+        let ([logical_input], [input]) = (logical_inputs, physical_inputs) else {
+            return internal_err!("AsyncCalc has one input");
+        };
+        let config = FarcallConfig::of(session.config_options());
+        let physical = |expr: &Expr| {
+            planner.create_physical_expr(expr, logical_input.schema(), session, planning_ctx)
+        };
+        let width = logical_input.schema().fields().len();
+        let mut calls = Vec::with_capacity(node.calls().len());
+        for (index, column) in node.calls().iter().enumerate() {
+            let field = Arc::clone(UserDefinedLogicalNode::schema(node).field(width + index));
+            calls.push(plan_call(column, field, &config, physical)?);
+        }
+        Ok(Some(Arc::new(self.join_neighbour(calls, input, &config)?)))
+    }
+}
+
+impl AsyncCalcPlanner {
+    /// Lets calls run beside those of the operator below, if they do not need its results: k calls
+    /// then cost one latency.
+    fn join_neighbour(
+        &self,
+        calls: Vec<PlannedCall>,
+        input: &Arc<dyn ExecutionPlan>,
+        config: &FarcallConfig,
+    ) -> Result<AsyncCalcExec> {
+        let scopes = Arc::clone(&self.scopes);
+        if config.parallel_calls()
+            && let Some(below) = input.downcast_ref::<AsyncCalcExec>()
+        {
+            let width = below.input().schema().fields().len();
+            let independent = calls.iter().all(|call| {
+                let mut exprs = call.args.iter().chain(&call.guard);
+                let ordered = call.function.declaration().has_side_effects();
+                !ordered
+                    && exprs.all(|expr| {
+                        collect_columns(expr).iter().all(|column| column.index() < width)
+                    })
+            });
+            let ordered = |call: &PlannedCall| call.function.declaration().has_side_effects();
+            if independent && !below.calls().iter().any(ordered) {
+                let calls = below.calls().iter().cloned().chain(calls).collect();
+                return AsyncCalcExec::try_new(calls, scopes, Arc::clone(below.input()));
+            }
+        }
+        AsyncCalcExec::try_new(calls, scopes, Arc::clone(input))
+    }
+}
+
+fn plan_call(
+    column: &CallColumn,
+    field: FieldRef,
+    config: &FarcallConfig,
+    physical: impl Fn(&Expr) -> Result<Arc<dyn PhysicalExpr>>,
+) -> Result<PlannedCall> {
+    let Expr::ScalarFunction(call) = &column.call else {
+        return internal_err!("AsyncCalc holds {}, which is no call", column.call);
+    };
+    let Some(udf) = AsyncUdf::find(&call.func) else {
+        return internal_err!("AsyncCalc holds a call of {}, which is not async", call.func.name());
+    };
+    let Some(site) = udf.site() else {
+        return plan_err!(
+            "the call of {} has no call site, farcall's analyzer rules have not run",
+            call.func.name()
+        );
+    };
+    let options = config.resolve(udf.function(), udf.call_options());
+    if let OnError::Default(text) = options.on_error() {
+        farcall_udf::check_default(&text, field.data_type())?;
+    }
+    Ok(PlannedCall {
+        function: udf.function().clone(),
+        site,
+        options,
+        args: call.args.iter().map(&physical).collect::<Result<_>>()?,
+        guard: column.guard.as_ref().map(&physical).transpose()?,
+        field: Arc::new(Field::clone(&field).with_nullable(true)),
+    })
+}

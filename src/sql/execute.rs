@@ -1,0 +1,327 @@
+//! Runs one statement up to the point where its rows can be read.
+
+use datafusion::common::config::ExtensionOptions;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{CreateView, DdlStatement, LogicalPlan, LogicalPlanBuilder};
+use datafusion::prelude::DataFrame;
+use datafusion::sql::parser::Statement as SqlStatement;
+use farcall_udf::CallError;
+
+use crate::config::FarcallConfig;
+use crate::models::{ModelSpec, bind_models};
+use crate::session::FarcallSession;
+use crate::sql::model_statement::CreateModel;
+use crate::sql::{Statement, columns, predict_call, show};
+
+/// Runs a statement up to the point where its rows can be read.
+pub async fn execute(session: &FarcallSession, statement: Statement) -> Result<DataFrame> {
+    let context = session.context();
+    let models = session.models();
+    match statement {
+        Statement::DataFusion(statement) => return query(session, *statement).await,
+        Statement::CreateModel(statement) => create_model(session, *statement)?,
+        Statement::DropModel { name, if_exists } => {
+            models.drop_model(&name, if_exists)?;
+        }
+        Statement::ShowModels => return context.read_batch(show::models(&models.list())?),
+        Statement::ShowCreateModel { name } => {
+            return context.read_batch(show::create_model(models.get(&name)?.as_ref())?);
+        }
+        Statement::DescribeModel { name } => {
+            return context.read_batch(show::describe_model(models.get(&name)?.as_ref())?);
+        }
+        Statement::Set { key, written, value } => {
+            configure(session, &written, |config| config.set(&key, &value))?;
+        }
+        Statement::Reset { key, written } => {
+            configure(session, &written, |config| config.reset(&key))?;
+        }
+    }
+    Ok(DataFrame::new(context.state(), LogicalPlanBuilder::empty(false).build()?))
+}
+
+async fn query(session: &FarcallSession, mut statement: SqlStatement) -> Result<DataFrame> {
+    let context = session.context();
+    let written = statement.to_string();
+    predict_call::rewrite(&mut statement, session.models())?;
+    let plan = match context.state().statement_to_plan(statement).await? {
+        // A view keeps the name of its model and looks it up when it is used.
+        LogicalPlan::Ddl(DdlStatement::CreateView(view)) => {
+            let view = CreateView { definition: Some(written), ..view };
+            LogicalPlan::Ddl(DdlStatement::CreateView(view))
+        }
+        plan => bind_models(plan)?,
+    };
+    context.execute_logical_plan(plan).await
+}
+
+fn create_model(session: &FarcallSession, statement: CreateModel) -> Result<()> {
+    let CreateModel { if_exists, name, input, output, comment, options } = statement;
+    let state = session.context().state();
+    let input = columns::fields(&name, input, &state)?;
+    let output = columns::fields(&name, output, &state)?;
+    let spec = ModelSpec { name, input, output, comment, options };
+    session.models().create(spec, if_exists)?;
+    Ok(())
+}
+
+/// Changes the session's options; an error names the option as the user wrote it.
+fn configure(
+    session: &FarcallSession,
+    written: &str,
+    change: impl FnOnce(&mut FarcallConfig) -> Result<()>,
+) -> Result<()> {
+    let state = session.context().state_ref();
+    let mut state = state.write();
+    let extensions = &mut state.config_mut().options_mut().extensions;
+    if extensions.get::<FarcallConfig>().is_none() {
+        extensions.insert(FarcallConfig::default());
+    }
+    let Some(config) = extensions.get_mut::<FarcallConfig>() else {
+        return Err(DataFusionError::Internal("the session lacks farcall's options".into()));
+    };
+    change(config).map_err(|error| match CallError::find(&error) {
+        Some(CallError::BadOption { message, .. }) => {
+            CallError::BadOption { option: written.to_owned(), message: message.clone() }.into()
+        }
+        _ => error,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion::arrow::util::pretty::pretty_format_batches;
+    use datafusion::prelude::SessionConfig;
+    use farcall_udf::CallOptions;
+
+    use super::*;
+    use crate::models::testing::{TestProvider, spec, with};
+
+    const CREATE: &str = "CREATE MODEL m INPUT (text VARCHAR) OUTPUT (label VARCHAR, score DOUBLE)
+        COMMENT 'why' WITH ('provider' = 'test', 'endpoint' = 'http://h/score', \
+        'headers' = 'Authorization: hush', 'max_batch_size' = '64')";
+
+    #[tokio::test]
+    async fn a_definition_answers_nothing_and_is_listed() {
+        let session = session();
+        assert_eq!(rows(&session, CREATE).await, "++\n++");
+        rows(&session, "CREATE MODEL a INPUT (x INT) OUTPUT (y INT) WITH ('provider' = 'test')")
+            .await;
+        let shown = rows(&session, "SHOW MODELS").await;
+        let cells = |line: &str| -> Vec<String> {
+            line.split('|').map(|cell| cell.trim().to_owned()).filter(|c| !c.is_empty()).collect()
+        };
+        let lines: Vec<Vec<String>> = shown.lines().skip(1).map(cells).collect();
+        assert_eq!(lines[0], ["name", "provider", "input", "output", "options"]);
+        assert_eq!(lines[2], ["a", "test", "x INT", "y INT"]);
+        let options = "'endpoint' = 'http://h/score', 'headers' = '***', 'max_batch_size' = '64'";
+        let output = "label VARCHAR, score DOUBLE";
+        assert_eq!(lines[3], ["m", "test", "text VARCHAR", output, options]);
+    }
+
+    #[tokio::test]
+    async fn a_shown_definition_makes_the_same_model() {
+        let session = session();
+        let types = "a BOOLEAN, b TINYINT, c SMALLINT, d INT, e BIGINT, f TINYINT UNSIGNED, \
+                     g BIGINT UNSIGNED, h FLOAT, i DOUBLE, j VARCHAR, k BYTEA, l DATE, m TIME, \
+                     n TIMESTAMP, o TIMESTAMP(3), p DECIMAL(20, 3), q ARRAY<FLOAT>, r FLOAT[384], \
+                     s STRUCT<a INT, \"B c\" ARRAY<VARCHAR>>, t INTERVAL, u FLOAT[], \
+                     \"select\" INT, \"V\" INT, w TEXT, x NUMERIC(9)";
+        let create = format!(
+            "CREATE MODEL \"M\".x INPUT ({types}) OUTPUT ({types}) COMMENT 'it''s' \
+             WITH ('provider' = 'test', 'version' = 'v''1', 'headers' = '${{env:TOKEN}}')"
+        );
+        rows(&session, &create).await;
+        let model = session.models().get("M.x").unwrap();
+        rows(&session, "DROP MODEL \"M\".x").await;
+        rows(&session, &model.to_sql()).await;
+        let again = session.models().get("M.x").unwrap();
+        assert_eq!((again.input(), again.output()), (model.input(), model.output()));
+        assert_eq!(again.to_sql(), model.to_sql());
+        assert_eq!(again.function(), model.function());
+    }
+
+    #[tokio::test]
+    async fn show_create_and_describe_show_the_model_without_secrets() {
+        let session = session();
+        rows(&session, CREATE).await;
+        let shown = rows(&session, "SHOW CREATE MODEL m").await;
+        assert!(shown.contains("CREATE MODEL m") && shown.contains("'headers' = '***'"), "{shown}");
+        assert!(shown.contains("COMMENT 'why'") && !shown.contains("hush"), "{shown}");
+        assert_eq!(
+            rows(&session, "DESCRIBE MODEL m").await,
+            "\
++-------------+-----------+--------+
+| column_name | data_type | role   |
++-------------+-----------+--------+
+| text        | VARCHAR   | input  |
+| label       | VARCHAR   | output |
+| score       | DOUBLE    | output |
++-------------+-----------+--------+"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_bad_definition_is_refused_and_nothing_is_registered() {
+        let session = session();
+        for (clauses, message) in [
+            (
+                "INPUT (a HSTORE) OUTPUT (b INT) WITH ('provider' = 'test')",
+                "model m: column a at Line: 1, Column: 23: ",
+            ),
+            (
+                "INPUT (a INT) OUTPUT (b INT)",
+                "model m lacks the option 'provider', accepted are 'test'",
+            ),
+            (
+                "INPUT (a INT) OUTPUT (b INT) WITH ('provider' = 'nil')",
+                "no provider 'nil', accepted are 'test'",
+            ),
+            (
+                "INPUT (a INT) OUTPUT (b INT) WITH ('provider' = 'test', 'timeout' = '0s', 'headers' = 'hush')",
+                "bad option 'timeout': value '0s' is not accepted",
+            ),
+            (
+                "INPUT (a INT) OUTPUT (b INT) WITH ('provider' = 'test', 'colour' = 'hush')",
+                "no option 'colour'",
+            ),
+        ] {
+            let error = session.sql(&format!("CREATE MODEL m {clauses}")).await.unwrap_err();
+            let error = error.to_string();
+            assert!(error.contains(message) && !error.contains("hush"), "{clauses}: {error}");
+        }
+        assert!(session.models().list().is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_view_is_shown_as_it_was_written() {
+        let session = session();
+        rows(&session, CREATE).await;
+        rows(&session, "CREATE VIEW v AS SELECT PREDICT(m, 'x', mode => 'sync') AS p").await;
+        let shown = rows(&session, "SELECT definition FROM information_schema.views").await;
+        assert!(shown.contains("SELECT PREDICT(m, 'x', mode => 'sync') AS p"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn several_outputs_are_a_struct_with_fields() {
+        let session = session();
+        rows(&session, CREATE).await;
+        let sql = "SELECT PREDICT(m, 'x')['score'] AS s, PREDICT(m, 'x').label AS l";
+        let frame = session.sql(sql).await.unwrap();
+        let types: Vec<_> =
+            frame.schema().fields().iter().map(|f| f.data_type().to_string()).collect();
+        assert_eq!(types, ["Float64", "Utf8View"]);
+    }
+
+    #[tokio::test]
+    async fn explain_shows_the_call_and_no_secret() {
+        let session = session();
+        rows(&session, CREATE).await;
+        let plan = "EXPLAIN SELECT PREDICT(m, 'x') AS p";
+        let plan = session.sql(plan).await.unwrap();
+        let shown = format!("{} {:?}", plan.logical_plan(), plan.logical_plan());
+        assert!(shown.contains("m(CAST(Utf8(") && !shown.contains("hush"), "{shown}");
+    }
+
+    #[tokio::test]
+    async fn options_are_set_shown_and_reset() {
+        let session = session();
+        for (set, shown) in [
+            ("SET farcall.async_scalar.timeout = '30s'", Some("30s")),
+            ("SET table.exec.async-scalar.timeout = 9s", Some("9s")),
+            ("SET 'table.exec.async-scalar.timeout' = '8s'", Some("8s")),
+            ("RESET table.exec.async-scalar.timeout", None),
+            ("SET \"farcall.async-scalar.timeout\" TO '7s'", Some("7s")),
+            ("RESET farcall.async_scalar.timeout", None),
+        ] {
+            rows(&session, set).await;
+            let table = rows(&session, "SHOW farcall.async_scalar.timeout").await;
+            assert!(table.contains(&format!("| {} ", shown.unwrap_or("3m"))), "{set}: {table}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bad_setting_names_the_option_as_it_was_written() {
+        let session = session();
+        for (sql, message) in [
+            (
+                "SET table.exec.async-scalar.buffer-capacity = 0",
+                "bad option table.exec.async-scalar.buffer-capacity: value 0 is not accepted, the least is 1",
+            ),
+            (
+                "SET farcall.async_scalar.colour = 'red'",
+                "bad option farcall.async_scalar.colour: no such option, accepted are 'mode'",
+            ),
+            ("SET farcall.colour = 'red'", "bad option farcall.colour: no such option"),
+            (
+                "RESET farcall.async_scalar.colour",
+                "bad option farcall.async_scalar.colour: no such option",
+            ),
+            (
+                "SET table.exec.async-scalar.retry-strategy = often",
+                "'no_retry', 'fixed_delay', 'exponential_backoff'",
+            ),
+        ] {
+            let error = session.sql(sql).await.unwrap_err().to_string();
+            assert!(error.contains(message), "{sql}: {error}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_set_reaches_the_resolution_of_a_call() {
+        let session = session();
+        rows(&session, CREATE).await;
+        rows(&session, "SET farcall.ml_predict.max_batch_size = 8").await;
+        let rows_of = |session: &FarcallSession| {
+            let model = session.models().get("m").unwrap();
+            let state = session.context().state();
+            let config = FarcallConfig::of(state.config_options());
+            config.resolve(model.function(), &CallOptions::new()).max_batch_size()
+        };
+        assert_eq!(rows_of(&session), 64);
+        rows(&session, "SET farcall.function.m.max_batch_size = 4").await;
+        assert_eq!(rows_of(&session), 4);
+    }
+
+    #[tokio::test]
+    async fn a_state_of_the_users_keeps_its_options_and_rules() {
+        let mut config = SessionConfig::new().with_option_extension(FarcallConfig::default());
+        config.options_mut().set("farcall.async_scalar.mode", "sync").unwrap();
+        let state = datafusion::execution::SessionStateBuilder::new()
+            .with_default_features()
+            .with_config(config);
+        let registry = crate::models::testing::registry();
+        let state = crate::models::install(state, &registry).build();
+        let shown = FarcallConfig::of(state.config_options()).entries();
+        let mode = shown.iter().find(|entry| entry.key == "farcall.async_scalar.mode").unwrap();
+        assert_eq!(mode.value.as_deref(), Some("sync"));
+        let rules: Vec<_> = state.analyzer().rules.iter().map(|rule| rule.name()).collect();
+        assert!(rules[0] == "bind_models" && rules.contains(&"type_coercion"), "{rules:?}");
+    }
+
+    #[tokio::test]
+    async fn a_model_is_called_from_a_dataframe_too() {
+        let session = session();
+        let model = with(spec("m"), &[]);
+        session.models().create(model, Default::default()).unwrap();
+        let frame = session.context().sql("SELECT predict('m', 'x') AS p").await.unwrap();
+        let plan = frame.into_optimized_plan().unwrap();
+        let calls = format!("{plan:?}");
+        assert!(calls.contains("AsyncUdf") && !calls.contains("PredictUdf"), "{calls}");
+    }
+
+    fn session() -> FarcallSession {
+        let session =
+            FarcallSession::builder().with_model_provider(Arc::new(TestProvider)).build().unwrap();
+        let state = session.context().state_ref();
+        state.write().config_mut().options_mut().catalog.information_schema = true;
+        session
+    }
+
+    async fn rows(session: &FarcallSession, sql: &str) -> String {
+        let frame = session.sql(sql).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        pretty_format_batches(&frame.collect().await.unwrap()).unwrap().to_string()
+    }
+}

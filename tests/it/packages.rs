@@ -1,0 +1,173 @@
+//! The packages farcall is made of, against `deny.toml`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::process::Command;
+
+use serde_json::Value;
+
+/// Network and TLS packages, none of which the two lower crates may reach.
+const NETWORK: [&str; 4] = ["axum", "hyper", "reqwest", "rustls"];
+
+#[test]
+fn every_licence_is_allowed() {
+    let allowed: BTreeSet<_> = deny_toml("allow = [").iter().map(|line| quoted(line)).collect();
+    let refused: Vec<_> = packages()
+        .filter(|package| !is_allowed(text(package, "license"), &allowed))
+        .map(|package| format!("{}: {}", text(&package, "name"), text(&package, "license")))
+        .collect();
+    assert_eq!(refused, Vec::<String>::new());
+}
+
+#[test]
+fn every_allowed_licence_is_needed() {
+    let allowed: BTreeSet<_> = deny_toml("allow = [").iter().map(|line| quoted(line)).collect();
+    let licences: Vec<_> = packages().map(|package| text(&package, "license").to_owned()).collect();
+    for licence in &allowed {
+        let mut fewer = allowed.clone();
+        fewer.remove(licence);
+        assert!(licences.iter().any(|l| !is_allowed(l, &fewer)), "{licence} is not needed");
+    }
+}
+
+#[test]
+fn banned_packages_are_absent_and_single_ones_single() {
+    let mut versions = BTreeMap::<String, BTreeSet<String>>::new();
+    for package in packages() {
+        let version = text(&package, "version").to_owned();
+        versions.entry(text(&package, "name").to_owned()).or_default().insert(version);
+    }
+    let rules = deny_toml("deny = [");
+    assert!(rules.len() > 5, "deny.toml was not read: {rules:?}");
+    for rule in rules {
+        let most = usize::from(rule.contains("deny-multiple-versions = true"));
+        let name = quoted(&rule);
+        let found = versions.get(&name).map_or(0, BTreeSet::len);
+        assert!(found <= most, "{name}: {found} versions where {most} are allowed");
+    }
+}
+
+#[test]
+fn all_packages_come_from_crates_io() {
+    let source = "registry+https://github.com/rust-lang/crates.io-index";
+    for package in packages().filter(|package| !package["source"].is_null()) {
+        assert_eq!(text(&package, "source"), source, "{}", text(&package, "name"));
+    }
+}
+
+#[test]
+fn the_lower_crates_know_no_network() {
+    let metadata = metadata();
+    for member in ["farcall-udf", "farcall-planner"] {
+        let reached = reached(&metadata, member);
+        assert!(reached.contains("datafusion-common"), "the graph of {member} was not read");
+        let network: Vec<_> = NETWORK.iter().filter(|name| reached.contains(**name)).collect();
+        assert!(network.is_empty(), "{member} depends on {network:?}");
+    }
+}
+
+#[test]
+fn the_planner_names_no_runtime_and_no_physical_crate() {
+    let package = packages().find(|package| text(package, "name") == "farcall-planner").unwrap();
+    let dependencies = package["dependencies"].as_array().unwrap().iter();
+    let direct: Vec<_> =
+        dependencies.filter(|d| d["kind"].is_null()).map(|d| text(d, "name")).collect();
+    assert!(direct.contains(&"farcall-udf"), "{direct:?}");
+    let refused = |name: &&&str| {
+        matches!(**name, "datafusion" | "datafusion-execution" | "tokio" | "tokio-util")
+            || name.contains("physical")
+    };
+    assert_eq!(direct.iter().filter(refused).collect::<Vec<_>>(), Vec::<&&str>::new());
+}
+
+/// Says whether a licence expression can be satisfied; `/` is an old way to write OR.
+fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> bool {
+    let expression = expression.replace('/', " OR ").replace('(', " ( ").replace(')', " ) ");
+    let mut words = expression.split_whitespace().peekable();
+    either(&mut words, allowed)
+}
+
+type Words<'a, 'b> = &'b mut std::iter::Peekable<std::str::SplitWhitespace<'a>>;
+
+fn either(words: Words<'_, '_>, allowed: &BTreeSet<String>) -> bool {
+    let mut satisfied = both(words, allowed);
+    while words.next_if_eq(&"OR").is_some() {
+        satisfied |= both(words, allowed);
+    }
+    satisfied
+}
+
+fn both(words: Words<'_, '_>, allowed: &BTreeSet<String>) -> bool {
+    let mut satisfied = licence(words, allowed);
+    while words.next_if_eq(&"AND").is_some() {
+        satisfied &= licence(words, allowed);
+    }
+    satisfied
+}
+
+fn licence(words: Words<'_, '_>, allowed: &BTreeSet<String>) -> bool {
+    match words.next() {
+        Some("(") => {
+            let satisfied = either(words, allowed);
+            assert_eq!(words.next(), Some(")"));
+            satisfied
+        }
+        Some(name) if words.next_if_eq(&"WITH").is_some() => {
+            allowed.contains(&format!("{name} WITH {}", words.next().unwrap_or_default()))
+        }
+        Some(name) => allowed.contains(name),
+        None => false,
+    }
+}
+
+/// Returns the lines of a list of `deny.toml` without its comments.
+fn deny_toml(list: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml")).unwrap();
+    let lines = text.lines().map(str::trim).skip_while(|line| *line != list).skip(1);
+    let lines = lines.take_while(|line| *line != "]").filter(|line| !line.starts_with('#'));
+    lines.map(str::to_owned).collect()
+}
+
+fn quoted(line: &str) -> String {
+    line.split('"').nth(1).unwrap_or_else(|| panic!("no quoted word in {line}")).to_owned()
+}
+
+/// Returns the names of all packages that a member needs, tests and build scripts aside.
+fn reached(metadata: &Value, member: &str) -> BTreeSet<String> {
+    let nodes = metadata["resolve"]["nodes"].as_array().unwrap();
+    let nodes: BTreeMap<_, _> = nodes.iter().map(|node| (text(node, "id"), node)).collect();
+    let packages = metadata["packages"].as_array().unwrap();
+    let names: BTreeMap<_, _> = packages.iter().map(|p| (text(p, "id"), text(p, "name"))).collect();
+    let (start, _) = names.iter().find(|(_, name)| **name == member).unwrap();
+    let (mut waiting, mut seen) = (vec![*start], BTreeSet::new());
+    while let Some(id) = waiting.pop() {
+        if seen.insert(id) {
+            let needed = nodes[id]["deps"].as_array().unwrap().iter().filter(|dep| {
+                dep["dep_kinds"].as_array().unwrap().iter().any(|kind| kind["kind"].is_null())
+            });
+            waiting.extend(needed.map(|dep| text(dep, "pkg")));
+        }
+    }
+    seen.into_iter().map(|id| names[id].to_owned()).collect()
+}
+
+fn packages() -> impl Iterator<Item = Value> {
+    let Value::Array(packages) = metadata()["packages"].take() else { panic!("no packages") };
+    packages.into_iter()
+}
+
+/// Asks cargo for the packages of this platform, which are the ones that have been downloaded.
+fn metadata() -> Value {
+    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
+    let mut command = Command::new(env!("CARGO"));
+    command.args(["metadata", "--format-version", "1", "--locked", "--offline"]);
+    if cfg!(target_os = "linux") {
+        command.args(["--filter-platform", &platform]);
+    }
+    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    serde_json::from_slice(&output.stdout).unwrap()
+}
+
+fn text<'a>(value: &'a Value, key: &str) -> &'a str {
+    value[key].as_str().unwrap_or_else(|| panic!("no text {key}"))
+}

@@ -1,0 +1,6 @@
+//! What the tests stand on: twins, plans as text, a model server.
+
+pub mod plans;
+#[path = "server.rs"]
+pub mod server;
+pub mod twins;
