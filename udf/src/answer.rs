@@ -92,6 +92,12 @@ impl BatchAnswer {
         self
     }
 
+    /// Puts other values in place, row by row the same ones in another type.
+    pub(crate) fn with_values(mut self, values: ArrayRef) -> Self {
+        self.values = values;
+        self
+    }
+
     /// Adds what the request consumed.
     pub fn with_usage(mut self, usage: Usage) -> Self {
         self.usage = usage;

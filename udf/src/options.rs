@@ -430,6 +430,16 @@ impl CallOptions {
         self.max_batch_size.unwrap_or(default)
     }
 
+    /// Returns the mode, given whether a call changes something: then it is `sync` unless set.
+    pub fn mode_or(&self, side_effects: bool) -> Mode {
+        self.mode.unwrap_or(if side_effects { Mode::Sync } else { Mode::Async })
+    }
+
+    /// Says whether somebody asked for retries, which a function with side effects needs.
+    pub(crate) fn has_retry_options(&self) -> bool {
+        self.max_attempts.is_some() || self.retry_strategy.is_some()
+    }
+
     /// Returns whether rows with a NULL argument are sent, given what the function declares.
     pub fn null_input_or(&self, declared: NullInput) -> NullInput {
         self.null_input.unwrap_or(declared)
@@ -460,9 +470,12 @@ impl CallOptions {
             "timeout" => lasting(self.timeout()),
             "attempt_timeout" => lasting(self.attempt_timeout()),
             "retry_multiplier"
-                if self.retry_multiplier().is_nan() || self.retry_multiplier() < 1.0 =>
+                if !self.retry_multiplier().is_finite() || self.retry_multiplier() < 1.0 =>
             {
-                Err(format!("value {} is not accepted, the least is 1", self.retry_multiplier()))
+                Err(format!(
+                    "value {} is not accepted, accepted are numbers from 1",
+                    self.retry_multiplier()
+                ))
             }
             _ => Ok(()),
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use arrow::array::ArrayRef;
+use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use datafusion_common::ScalarValue;
 use futures::future::BoxFuture;
@@ -95,11 +96,13 @@ impl RowFunction for ScalarRows {
                 Box::pin(async move { function.eval(values, &ctx).await });
             match catch_panic(name, || future.as_mut().poll(cx)) {
                 Err(panic) => answers.push(Err(panic)),
-                Ok(Poll::Ready(answer)) => answers.push(answer),
+                Ok(Poll::Ready(answer)) => {
+                    answers.push(answer.and_then(|value| declared(name, value, data_type)));
+                }
                 Ok(Poll::Pending) => {
-                    let name = name.to_owned();
+                    let (name, data_type) = (name.to_owned(), data_type.clone());
                     pending = Some(Box::pin(async move {
-                        let value = future.await?;
+                        let value = declared(&name, future.await?, &data_type)?;
                         value.to_array().map_err(|error| conversion(&name, "an answer", error))
                     }) as PendingRow);
                     break;
@@ -114,6 +117,26 @@ impl RowFunction for ScalarRows {
     async fn close(&self) -> Result<(), CallError> {
         self.0.close().await
     }
+}
+
+/// Checks the type of one value; an untyped NULL is a NULL of every type.
+fn declared(
+    function: &str,
+    value: ScalarValue,
+    data_type: &DataType,
+) -> Result<ScalarValue, CallError> {
+    if value.data_type() == *data_type {
+        return Ok(value);
+    }
+    if value == ScalarValue::Null {
+        return ScalarValue::try_from(data_type)
+            .map_err(|error| conversion(function, "an answer", error));
+    }
+    Err(CallError::WrongType {
+        function: function.to_owned(),
+        declared: data_type.to_string(),
+        got: value.data_type().to_string(),
+    })
 }
 
 /// Turns a panic of user code into an error of the row that caused it.

@@ -7,12 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::dispatch::limit::Limiter;
 
+/// What is called, and how much of it at once.
+type LimiterKey = (String, Option<usize>);
+
 /// What outlives a query, owned by whoever embeds farcall: a session, the CLI, an executor.
 ///
 /// Nothing of farcall lives in statics: two runtimes in one process share nothing.
 #[derive(Default)]
 pub struct FarcallRuntime {
-    limiters: Mutex<HashMap<String, Arc<Limiter>>>,
+    limiters: Mutex<HashMap<LimiterKey, Arc<Limiter>>>,
     resources: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
@@ -24,17 +27,13 @@ impl FarcallRuntime {
 
     /// Returns the limiter of one model or function, made at its first use.
     ///
-    /// The first caller's `max_concurrency` counts until a later one asks for another.
+    /// Calls that set another limit are counted apart.
     pub fn limiter(&self, name: &str, max_concurrency: Option<usize>) -> Arc<Limiter> {
         let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
-        match limiters.get(name) {
-            Some(limiter) if limiter.max_concurrency() == max_concurrency => Arc::clone(limiter),
-            _ => {
-                let limiter = Arc::new(Limiter::new(max_concurrency));
-                limiters.insert(name.to_owned(), Arc::clone(&limiter));
-                limiter
-            }
-        }
+        let limiter = limiters
+            .entry((name.to_owned(), max_concurrency))
+            .or_insert_with(|| Arc::new(Limiter::new(max_concurrency)));
+        Arc::clone(limiter)
     }
 
     /// Returns the one `T` of this runtime, made at its first use: an HTTP client, for instance.
@@ -78,5 +77,7 @@ mod tests {
         let first = runtime.limiter("m", Some(2));
         assert!(Arc::ptr_eq(&first, &runtime.limiter("m", Some(2))));
         assert!(!Arc::ptr_eq(&first, &runtime.limiter("n", Some(2))));
+        runtime.limiter("m", None);
+        assert!(Arc::ptr_eq(&first, &runtime.limiter("m", Some(2))));
     }
 }

@@ -2,13 +2,16 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicU64;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, FieldRef};
 use datafusion_common::config::ConfigOptions;
-use tokio::sync::{OnceCell, Semaphore};
+use futures::FutureExt;
+use futures::future::{BoxFuture, Shared};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::context::{FunctionContext, Parameters};
@@ -18,6 +21,7 @@ use crate::dispatch::metrics::CallMetrics;
 use crate::error::CallError;
 use crate::function::AsyncFunction;
 use crate::options::{CallOptions, Mode};
+use crate::rows::panicked;
 use crate::runtime::FarcallRuntime;
 
 /// How long a function may take to close after its query.
@@ -106,7 +110,8 @@ impl QueryScope {
         let opened = self.function(function);
         let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let site = sites.entry(site).or_insert_with(|| {
-            let permits = match options.mode() {
+            let side_effects = function.declaration().has_side_effects();
+            let permits = match options.mode_or(side_effects) {
                 Mode::Async => options.buffer_capacity(),
                 Mode::Sync => 1,
             };
@@ -129,7 +134,7 @@ impl QueryScope {
         let opened = functions.entry(function.clone()).or_insert_with(|| {
             Arc::new(OpenedFunction {
                 function: function.clone(),
-                open: OnceCell::new(),
+                open: OnceLock::new(),
                 memos: Mutex::default(),
             })
         });
@@ -137,21 +142,25 @@ impl QueryScope {
     }
 
     /// Opens a function if this query has not done so yet.
-    pub(crate) async fn open(&self, function: &OpenedFunction) -> Result<(), CallError> {
-        let opened = function
-            .open
-            .get_or_init(|| async {
-                let ctx = FunctionContext {
-                    query_id: Arc::clone(&self.query_id),
-                    runtime: Arc::clone(&self.runtime),
-                    cancellation: self.cancellation.clone(),
-                    parameters: Arc::clone(&self.parameters),
-                    config: Arc::clone(&self.config),
-                };
-                function.function.open(&ctx).await
-            })
-            .await;
-        opened.clone()
+    ///
+    /// Whoever waits drives it on: it begins once, also when the first to wait gives up.
+    pub(crate) fn opening(&self, opened: &OpenedFunction) -> Opening {
+        let open = opened.open.get_or_init(|| {
+            let function = opened.function.clone();
+            let ctx = FunctionContext {
+                query_id: Arc::clone(&self.query_id),
+                runtime: Arc::clone(&self.runtime),
+                cancellation: self.cancellation.clone(),
+                parameters: Arc::clone(&self.parameters),
+                config: Arc::clone(&self.config),
+            };
+            let open = async move {
+                let open = AssertUnwindSafe(function.open(&ctx)).catch_unwind().await;
+                open.unwrap_or_else(|payload| Err(panicked(function.name(), payload)))
+            };
+            open.boxed().shared()
+        });
+        open.clone()
     }
 }
 
@@ -167,7 +176,7 @@ impl Drop for QueryScope {
         let functions = self.functions.get_mut().unwrap_or_else(PoisonError::into_inner);
         let opened: Vec<AsyncFunction> = functions
             .values()
-            .filter(|function| matches!(function.open.get(), Some(Ok(()))))
+            .filter(|function| function.is_open())
             .map(|function| function.function.clone())
             .collect();
         if opened.is_empty() {
@@ -178,9 +187,14 @@ impl Drop for QueryScope {
         let Ok(handle) = tokio::runtime::Handle::try_current() else { return };
         handle.spawn(async move {
             for function in opened {
-                match tokio::time::timeout(CLOSE_DEADLINE, function.close()).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(error)) => tracing::warn!(%error, "closing a function failed"),
+                let close = AssertUnwindSafe(function.close()).catch_unwind();
+                match tokio::time::timeout(CLOSE_DEADLINE, close).await {
+                    Ok(Ok(Ok(()))) => {}
+                    Ok(Ok(Err(error))) => tracing::warn!(%error, "closing a function failed"),
+                    Ok(Err(payload)) => {
+                        let error = panicked(function.name(), payload);
+                        tracing::warn!(%error, "closing a function failed");
+                    }
                     Err(_) => tracing::warn!(
                         function = function.name(),
                         seconds = CLOSE_DEADLINE.as_secs(),
@@ -192,20 +206,31 @@ impl Drop for QueryScope {
     }
 }
 
+/// A function being opened, shared by all who wait for it.
+pub(crate) type Opening = Shared<BoxFuture<'static, Result<(), CallError>>>;
+
 /// A function within one query: opened once, with the answers given so far.
 pub(crate) struct OpenedFunction {
     pub(crate) function: AsyncFunction,
-    open: OnceCell<Result<(), CallError>>,
-    /// By argument types: overloads encode equal bytes for different arguments.
+    open: OnceLock<Opening>,
+    /// By the types of arguments and answers: overloads encode equal bytes for different arguments.
     memos: Mutex<HashMap<Vec<DataType>, Arc<Memo>>>,
 }
 
 impl OpenedFunction {
-    /// Returns the answers given so far to calls with these argument types.
-    pub(crate) fn memo(&self, fields: &[FieldRef], max_bytes: usize) -> Arc<Memo> {
-        let types = fields.iter().map(|field| field.data_type().clone()).collect();
+    /// Returns the answers given so far to calls of these types.
+    pub(crate) fn memo(&self, fields: &[FieldRef], site: &CallSite) -> Arc<Memo> {
+        let types = fields.iter().chain([&site.return_field]);
+        let types = types.map(|field| field.data_type().clone()).collect();
         let mut memos = self.memos.lock().unwrap_or_else(PoisonError::into_inner);
-        Arc::clone(memos.entry(types).or_insert_with(|| Arc::new(Memo::new(max_bytes))))
+        let memo = memos
+            .entry(types)
+            .or_insert_with(|| Arc::new(Memo::new(site.options.dedup_max_bytes())));
+        Arc::clone(memo)
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.open.get().and_then(Shared::peek), Some(Ok(())))
     }
 }
 

@@ -5,9 +5,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray};
 use arrow::datatypes::{DataType, Int64Type};
 use async_trait::async_trait;
+use tokio::time::Instant;
 
 use crate::answer::BatchAnswer;
 use crate::context::{CallContext, FunctionContext};
@@ -27,14 +28,31 @@ pub enum Step {
     Panic,
     /// Answers one row less than asked.
     Short,
+    /// Answers texts where numbers are declared.
+    WrongType,
+    /// Fails if this number is among the arguments, and answers otherwise.
+    Poison(i64, CallError),
     /// Answers, but for one row, counted from 0, which fails.
     FailRow(usize, CallError),
+}
+
+/// One attempt as a [`ScriptedFunction`] saw it.
+#[derive(Debug, Clone)]
+pub struct SeenAttempt {
+    /// The arguments; a NULL is 0.
+    pub args: Vec<i64>,
+    /// When it began.
+    pub begun: Instant,
+    /// Which attempt it was told to be.
+    pub attempt: u32,
+    /// The key it was given against repetitions.
+    pub idempotency_key: String,
 }
 
 /// What a [`ScriptedFunction`] saw, shared with the test.
 #[derive(Debug, Default)]
 pub struct Seen {
-    attempts: Mutex<Vec<Vec<i64>>>,
+    attempts: Mutex<Vec<SeenAttempt>>,
     in_flight: AtomicUsize,
     in_flight_max: AtomicUsize,
     opened: AtomicUsize,
@@ -42,9 +60,14 @@ pub struct Seen {
 }
 
 impl Seen {
+    /// Returns every attempt, in the order in which they began.
+    pub fn details(&self) -> Vec<SeenAttempt> {
+        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Returns the arguments of every attempt, in the order in which they began.
     pub fn attempts(&self) -> Vec<Vec<i64>> {
-        self.attempts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.details().into_iter().map(|attempt| attempt.args).collect()
     }
 
     /// Returns the rows of every attempt.
@@ -75,6 +98,8 @@ pub struct ScriptedFunction {
     declaration: Declaration,
     script: Mutex<VecDeque<Step>>,
     usual: Step,
+    open: Step,
+    fallback: Option<i64>,
     seen: Arc<Seen>,
 }
 
@@ -85,6 +110,8 @@ impl ScriptedFunction {
             declaration: Declaration::new(name, vec![DataType::Int64], DataType::Int64),
             script: Mutex::default(),
             usual: Step::Answer(Duration::ZERO),
+            open: Step::Answer(Duration::ZERO),
+            fallback: None,
             seen: Arc::default(),
         }
     }
@@ -98,6 +125,18 @@ impl ScriptedFunction {
     /// Sets what happens when the script has ended.
     pub fn with_usual(mut self, step: Step) -> Self {
         self.usual = step;
+        self
+    }
+
+    /// Sets what happens when the function is opened: an answer, a failure, a panic, or nothing.
+    pub fn with_open(mut self, step: Step) -> Self {
+        self.open = step;
+        self
+    }
+
+    /// Sets the value of rows whose request timed out.
+    pub fn with_fallback(mut self, value: i64) -> Self {
+        self.fallback = Some(value);
         self
     }
 
@@ -116,6 +155,25 @@ impl ScriptedFunction {
     fn next_step(&self) -> Step {
         let mut script = self.script.lock().unwrap_or_else(PoisonError::into_inner);
         script.pop_front().unwrap_or_else(|| self.usual.clone())
+    }
+}
+
+/// Waits, fails, hangs or panics as a step says.
+async fn perform(step: &Step) -> Result<(), CallError> {
+    match step {
+        Step::Answer(delay) if delay.is_zero() => Ok(()),
+        Step::Answer(delay) => {
+            tokio::time::sleep(*delay).await;
+            Ok(())
+        }
+        Step::Fail(delay, error) => {
+            tokio::time::sleep(*delay).await;
+            Err(error.clone())
+        }
+        Step::Hang => std::future::pending().await,
+        #[allow(clippy::panic, reason = "a script may ask for it")]
+        Step::Panic => panic!("scripted panic"),
+        Step::Short | Step::WrongType | Step::Poison(..) | Step::FailRow(..) => Ok(()),
     }
 }
 
@@ -144,34 +202,43 @@ impl AsyncBatchFunction for ScriptedFunction {
 
     async fn open(&self, _ctx: &FunctionContext) -> Result<(), CallError> {
         self.seen.opened.fetch_add(1, Ordering::SeqCst);
-        Ok(())
+        perform(&self.open).await
     }
 
-    async fn eval_batch(&self, args: ArgBatch, _: &CallContext) -> Result<BatchAnswer, CallError> {
+    async fn eval_batch(
+        &self,
+        args: ArgBatch,
+        ctx: &CallContext,
+    ) -> Result<BatchAnswer, CallError> {
         let _running = Running::new(&self.seen);
         let x = args.column(0).as_primitive::<Int64Type>();
         let sent: Vec<i64> = x.iter().map(Option::unwrap_or_default).collect();
-        self.seen.attempts.lock().unwrap_or_else(PoisonError::into_inner).push(sent);
+        let poisoned = |poison: &i64| sent.contains(poison);
+        self.seen.attempts.lock().unwrap_or_else(PoisonError::into_inner).push(SeenAttempt {
+            args: sent.clone(),
+            begun: Instant::now(),
+            attempt: ctx.attempt,
+            idempotency_key: ctx.idempotency_key(),
+        });
         let values: ArrayRef = Arc::new(x.iter().map(|x| Some(x? + 1)).collect::<Int64Array>());
-        match self.next_step() {
-            Step::Answer(delay) => {
-                if !delay.is_zero() {
-                    tokio::time::sleep(delay).await;
-                }
-                Ok(BatchAnswer::new(values))
-            }
-            Step::Fail(delay, error) => {
-                tokio::time::sleep(delay).await;
-                Err(error)
-            }
-            Step::Hang => std::future::pending().await,
-            #[allow(clippy::panic, reason = "a script may ask for it")]
-            Step::Panic => panic!("scripted panic"),
+        let step = self.next_step();
+        perform(&step).await?;
+        match step {
             Step::Short => Ok(BatchAnswer::new(values.slice(0, values.len() - 1))),
+            Step::WrongType => {
+                Ok(BatchAnswer::new(Arc::new(StringArray::from(vec!["no"; x.len()]))))
+            }
+            Step::Poison(poison, error) if poisoned(&poison) => Err(error),
             Step::FailRow(row, error) => {
                 Ok(BatchAnswer::new(values).with_errors(vec![(row, error)]))
             }
+            _ => Ok(BatchAnswer::new(values)),
         }
+    }
+
+    async fn timeout_batch(&self, args: &ArgBatch, _: &CallContext) -> Option<BatchAnswer> {
+        let values = Int64Array::from(vec![self.fallback?; args.num_rows()]);
+        Some(BatchAnswer::new(Arc::new(values)))
     }
 
     async fn close(&self) -> Result<(), CallError> {

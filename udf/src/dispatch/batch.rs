@@ -8,6 +8,7 @@ use arrow::datatypes::DataType;
 use datafusion_common::Result;
 use tokio::time::Instant;
 
+use crate::dispatch::timeout::after;
 use crate::function::ArgBatch;
 use crate::options::CallOptions;
 
@@ -172,17 +173,21 @@ impl Batcher {
 
     /// Says whether a whole request is waiting: one that no further row would fit into.
     pub(crate) fn has_full_request(&self) -> bool {
-        self.waiting >= self.max_rows || self.next_rows() < self.waiting
+        if self.waiting >= self.max_rows {
+            return true;
+        }
+        let (rows, bytes) = self.next_request();
+        rows < self.waiting || bytes >= self.max_bytes
     }
 
     /// Returns when the partial request must leave, `None` if nothing waits.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.chunks.front().map(|chunk| chunk.arrived + self.linger)
+        self.chunks.front().map(|chunk| after(chunk.arrived, self.linger))
     }
 
     /// Forms one request of at most `max_rows` rows and `max_batch_bytes`, at least one row.
     pub(crate) fn form(&mut self) -> Result<Option<Formed>> {
-        let rows = self.next_rows();
+        let (rows, _) = self.next_request();
         self.take(rows)
     }
 
@@ -191,20 +196,23 @@ impl Batcher {
         self.chunks.front().map(|chunk| &chunk.args)
     }
 
-    /// Counts the rows of the next request.
-    fn next_rows(&self) -> usize {
-        let (mut rows, mut budget) = (0, self.max_bytes);
+    /// Counts the rows of the next request and their bytes.
+    fn next_request(&self) -> (usize, usize) {
+        let (mut rows, mut bytes) = (0, 0);
         for chunk in &self.chunks {
             let wanted = chunk.args.num_rows().min(self.max_rows - rows);
-            let (fitting, bytes) = chunk.sizes.fitting(wanted, budget);
+            let (fitting, taken) = chunk.sizes.fitting(wanted, self.max_bytes - bytes);
             rows += fitting;
-            budget -= bytes;
+            bytes += taken;
             if fitting < chunk.args.num_rows() {
                 break;
             }
         }
-        // A row that is larger than the limit is sent alone rather than never.
-        rows.max(1)
+        if rows == 0 && !self.chunks.is_empty() {
+            // A row that is larger than the limit is sent alone rather than never.
+            return (1, self.max_bytes);
+        }
+        (rows, bytes)
     }
 
     fn take(&mut self, rows: usize) -> Result<Option<Formed>> {
@@ -264,42 +272,72 @@ impl Batcher {
 
 /// Measures the rows of a request: exactly for text and binary, by the average for nested types.
 fn row_sizes(args: &ArgBatch) -> Sizes {
-    let rows = args.num_rows();
-    let mut fixed = 0;
-    let mut lengths: Option<Vec<usize>> = None;
+    let mut bytes = RowBytes { rows: args.num_rows(), fixed: 0, each: None };
     for column in args.columns() {
-        let mut add = |column: &mut dyn Iterator<Item = usize>| {
-            let sums = lengths.get_or_insert_with(|| vec![0; rows]);
-            sums.iter_mut().zip(column).for_each(|(sum, length)| *sum += length);
-        };
-        match column.data_type() {
-            DataType::Utf8 => add(&mut column.as_string::<i32>().offsets().lengths()),
-            DataType::LargeUtf8 => add(&mut column.as_string::<i64>().offsets().lengths()),
-            DataType::Binary => add(&mut column.as_binary::<i32>().offsets().lengths()),
-            DataType::LargeBinary => add(&mut column.as_binary::<i64>().offsets().lengths()),
-            DataType::Utf8View => {
-                add(&mut column.as_string_view().lengths().map(|length| length as usize));
-            }
-            DataType::BinaryView => {
-                add(&mut column.as_binary_view().lengths().map(|length| length as usize));
-            }
-            other => {
-                fixed += other
-                    .primitive_width()
-                    .unwrap_or_else(|| column.get_array_memory_size() / rows.max(1));
-            }
-        }
+        bytes.add(column);
     }
-    let Some(lengths) = lengths else { return Sizes::Fixed(fixed) };
+    let Some(each) = bytes.each else { return Sizes::Fixed(bytes.fixed) };
     let mut end = 0;
-    let ends = lengths
+    let ends = each
         .into_iter()
-        .map(|length| {
-            end += fixed + length;
+        .map(|row| {
+            end += bytes.fixed + row;
             end
         })
         .collect();
     Sizes::Ends { before: 0, ends }
+}
+
+/// The bytes of rows: what all have and, if a type varies, what each has.
+struct RowBytes {
+    rows: usize,
+    fixed: usize,
+    each: Option<Vec<usize>>,
+}
+
+impl RowBytes {
+    fn add(&mut self, column: &ArrayRef) {
+        match column.data_type() {
+            DataType::Utf8 => self.vary(1, column.as_string::<i32>().offsets().lengths()),
+            DataType::LargeUtf8 => self.vary(1, column.as_string::<i64>().offsets().lengths()),
+            DataType::Binary => self.vary(1, column.as_binary::<i32>().offsets().lengths()),
+            DataType::LargeBinary => self.vary(1, column.as_binary::<i64>().offsets().lengths()),
+            DataType::Utf8View => {
+                self.vary(1, column.as_string_view().lengths().map(|length| length as usize));
+            }
+            DataType::BinaryView => {
+                self.vary(1, column.as_binary_view().lengths().map(|length| length as usize));
+            }
+            DataType::List(_) => {
+                let list = column.as_list::<i32>();
+                self.vary(average_bytes(list.values()), list.offsets().lengths());
+            }
+            DataType::LargeList(_) => {
+                let list = column.as_list::<i64>();
+                self.vary(average_bytes(list.values()), list.offsets().lengths());
+            }
+            DataType::FixedSizeList(_, items) => {
+                let items = usize::try_from(*items).unwrap_or_default();
+                self.fixed += items * average_bytes(column.as_fixed_size_list().values());
+            }
+            DataType::Struct(_) => column.as_struct().columns().iter().for_each(|c| self.add(c)),
+            DataType::Dictionary(..) => {
+                self.fixed += average_bytes(column.as_any_dictionary().values());
+            }
+            other => self.fixed += other.primitive_width().unwrap_or_else(|| average_bytes(column)),
+        }
+    }
+
+    fn vary(&mut self, item: usize, lengths: impl Iterator<Item = usize>) {
+        let each = self.each.get_or_insert_with(|| vec![0; self.rows]);
+        each.iter_mut().zip(lengths).for_each(|(row, length)| *row += item * length);
+    }
+}
+
+/// Returns the bytes of a row on average; of a slice only what belongs to it, where that is known.
+fn average_bytes(array: &ArrayRef) -> usize {
+    let bytes = array.to_data().get_slice_memory_size();
+    bytes.unwrap_or_else(|_| array.get_array_memory_size()).div_ceil(array.len().max(1))
 }
 
 #[cfg(test)]
@@ -307,7 +345,7 @@ mod tests {
     use std::sync::Arc;
     use std::time::Duration;
 
-    use arrow::array::{Int64Array, StringArray};
+    use arrow::array::{Int64Array, Int64Builder, ListBuilder, StringArray};
     use arrow::datatypes::{Field, FieldRef};
 
     use super::*;
@@ -341,6 +379,32 @@ mod tests {
         let texts: ArrayRef = Arc::new(StringArray::from(vec!["aaaaaa", "b"]));
         push(&mut batcher, texts, 0);
         assert_eq!(batcher.form().unwrap().unwrap().args.num_rows(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_row_that_exceeds_the_bytes_waits_for_no_other() {
+        let mut batcher = batcher(100, 3);
+        push(&mut batcher, Arc::new(StringArray::from(vec!["aaaaaa"])), 0);
+        assert!(batcher.has_full_request());
+    }
+
+    #[tokio::test]
+    async fn counts_the_bytes_of_a_slice_of_lists_alone() {
+        let mut lists = ListBuilder::new(Int64Builder::new());
+        for _ in 0..100 {
+            lists.append_value([Some(1), Some(2)]);
+        }
+        let mut batcher = batcher(100, 40);
+        push(&mut batcher, Arc::new(lists.finish().slice(50, 3)), 0);
+        assert_eq!(batcher.form().unwrap().unwrap().args.num_rows(), 2);
+    }
+
+    #[tokio::test]
+    async fn an_endless_batch_timeout_is_a_time() {
+        let options = CallOptions::new().with_batch_timeout(Duration::MAX);
+        let mut batcher = Batcher::new(4, &options);
+        push_ints(&mut batcher, 0, 1);
+        assert!(batcher.deadline().unwrap() > Instant::now());
     }
 
     #[tokio::test]

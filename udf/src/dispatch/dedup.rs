@@ -7,6 +7,11 @@ use arrow::array::{Array, ArrayRef};
 use futures::task::AtomicWaker;
 
 use crate::error::CallError;
+use crate::scope::CallSite;
+
+/// What an answer costs besides its key and its value: the places in map and queue, two counts of
+/// references, and the slack of a growing map.
+const ENTRY_BYTES: usize = 128;
 
 /// The arguments of a call, encoded so that equal arguments are equal bytes.
 pub(crate) type Key = Arc<[u8]>;
@@ -16,8 +21,8 @@ pub(crate) type Key = Arc<[u8]>;
 pub(crate) enum Delivery {
     /// The leader was answered.
     Value(u64, ArrayRef, usize),
-    /// The leader failed for good.
-    Failed(u64, CallError),
+    /// The leader failed for good, tried as its call site wants it.
+    Failed(u64, CallError, Arc<CallSite>),
     /// The leader was cancelled: the call must look for another one, or lead itself.
     Orphaned(u64),
 }
@@ -113,9 +118,14 @@ impl Memo {
     /// Remembers answers and hands them to the calls that wait for them.
     pub(crate) fn complete(&self, answers: impl Iterator<Item = (Key, usize)>, array: &ArrayRef) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        let row_bytes = array.get_buffer_memory_size() / array.len().max(1);
+        // The array may be a small part of a large one: then its buffers say too much.
+        let row_bytes = array
+            .to_data()
+            .get_slice_memory_size()
+            .unwrap_or_else(|_| array.get_buffer_memory_size())
+            .div_ceil(array.len().max(1));
         for (key, row) in answers {
-            let bytes = key.len() + row_bytes;
+            let bytes = key.len() + row_bytes + ENTRY_BYTES;
             let answered = Entry::Answered { array: Arc::clone(array), row, bytes };
             if let Some(Entry::InFlight(followers)) =
                 entries.by_key.insert(Arc::clone(&key), answered)
@@ -136,9 +146,14 @@ impl Memo {
         }
     }
 
+    /// Hands an answer to the calls that wait for it, and forgets it.
+    pub(crate) fn hand_on(&self, key: &Key, array: &ArrayRef, row: usize) {
+        self.end(key, |position| Delivery::Value(position, Arc::clone(array), row));
+    }
+
     /// Hands the leader's failure to the calls that wait for it, and forgets it.
-    pub(crate) fn fail(&self, key: &Key, error: &CallError) {
-        self.end(key, |position| Delivery::Failed(position, error.clone()));
+    pub(crate) fn fail(&self, key: &Key, error: &CallError, site: &Arc<CallSite>) {
+        self.end(key, |position| Delivery::Failed(position, error.clone(), Arc::clone(site)));
     }
 
     /// Gives up leading: the calls that wait look for another leader.
@@ -187,22 +202,26 @@ mod tests {
     }
 
     #[test]
-    fn errors_are_not_remembered() {
+    fn an_answer_handed_on_is_not_remembered() {
         let (memo, inbox) = (Memo::new(1 << 20), Arc::new(Inbox::default()));
         let Found::Lead(key) = look(&memo, &inbox, 0, b"a") else { panic!("no lead") };
-        memo.fail(&key, &CallError::rejected("f", "no"));
-        assert!(matches!(look(&memo, &inbox, 1, b"a"), Found::Lead(_)));
+        assert!(matches!(look(&memo, &inbox, 1, b"a"), Found::Wait));
+        memo.hand_on(&key, &ints(1), 0);
+        let deliveries = inbox.take(&Context::from_waker(Waker::noop()));
+        assert!(matches!(deliveries.as_slice(), [Delivery::Value(1, _, 0)]));
+        assert!(matches!(look(&memo, &inbox, 2, b"a"), Found::Lead(_)));
     }
 
     #[test]
     fn forgets_the_oldest_answer_first() {
-        let (memo, inbox) = (Memo::new(40), Arc::new(Inbox::default()));
+        let (memo, inbox) = (Memo::new(2 * (1 + 8 + ENTRY_BYTES)), Arc::new(Inbox::default()));
         for (position, key) in [(0, b"a"), (1, b"b"), (2, b"c"), (3, b"d"), (4, b"e")] {
             let Found::Lead(key) = look(&memo, &inbox, position, key) else { panic!("no lead") };
             memo.complete([(key, 0)].into_iter(), &ints(1));
         }
         assert!(matches!(look(&memo, &inbox, 9, b"e"), Found::Answer(..)));
-        assert!(matches!(look(&memo, &inbox, 9, b"a"), Found::Lead(_)));
+        assert!(matches!(look(&memo, &inbox, 9, b"d"), Found::Answer(..)));
+        assert!(matches!(look(&memo, &inbox, 9, b"c"), Found::Lead(_)));
     }
 
     fn look(memo: &Memo, inbox: &Arc<Inbox>, position: u64, key: &[u8]) -> Found {

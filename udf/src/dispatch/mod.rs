@@ -3,40 +3,47 @@
 mod batch;
 pub(crate) mod dedup;
 pub mod limit;
+mod merge;
 pub mod metrics;
 mod order;
+mod replace;
 mod request;
 mod retry;
 mod timeout;
 mod window;
 
-use std::collections::HashMap;
 use std::fmt;
+use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use arrow::array::{Array, ArrayRef, BooleanArray, UInt32Array};
+use arrow::array::{Array, ArrayRef, BooleanArray, new_null_array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::filter;
-use arrow::datatypes::FieldRef;
-use arrow::row::{RowConverter, SortField};
+use arrow::datatypes::{DataType, FieldRef};
 use datafusion_common_runtime::JoinSet;
-use futures::future::BoxFuture;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinError;
 use tokio::time::{Instant, Sleep};
+use tokio_util::sync::WaitForCancellationFutureOwned;
 
+use crate::answer::BatchAnswer;
 use crate::dispatch::batch::{Batcher, CallRuns, Formed};
-use crate::dispatch::dedup::{Delivery, Found, Inbox, Key, Memo};
+use crate::dispatch::merge::{Merged, Merger};
 use crate::dispatch::order::{AnswerQueue, RowQueue};
-pub use crate::dispatch::request::check_default;
-use crate::dispatch::request::{Request, Settled, call_context, replacement, settle};
+pub use crate::dispatch::replace::check_default;
+use crate::dispatch::replace::replacement;
+use crate::dispatch::request::{Replaced, Request, Settled, call_context, in_order, settle};
+use crate::dispatch::retry::RetryPolicy;
+use crate::dispatch::timeout::after;
 use crate::dispatch::window::Window;
 use crate::error::CallError;
 use crate::function::{ArgBatch, AsyncFunction, NullInput};
 use crate::options::DEFAULT_BATCH_SIZE;
-use crate::rows::{RowFunction, conversion};
-use crate::scope::{CallSite, QueryScope};
+use crate::rows::{RowBurst, RowFunction, catch_panic, conversion, panicked};
+use crate::scope::{CallSite, Opening, QueryScope};
 
 /// Rows that a row-wise function is started with in one go.
 const BURST_ROWS: usize = 8192;
@@ -48,7 +55,8 @@ const BURST_ROWS: usize = 8192;
 /// takes the answers: it holds places in a window that other partitions share.
 ///
 /// Bounded: requests in flight by `buffer_capacity`; rows by whoever pushes, who asks
-/// [`Dispatcher::wants_rows`] before. Dropping it aborts all requests and returns all permits.
+/// [`Dispatcher::wants_rows`] before. The first error ends the query: all its dispatchers stop and
+/// give that error. Dropping one aborts its requests and returns their permits.
 pub struct Dispatcher {
     scope: Arc<QueryScope>,
     site: Arc<CallSite>,
@@ -60,27 +68,11 @@ pub struct Dispatcher {
     next_call: u64,
     window: Window,
     requests: JoinSet<Result<Settled, CallError>>,
-    opening: Opening,
+    opening: Option<Opening>,
     linger: Option<(Instant, Pin<Box<Sleep>>)>,
-    dedup: Option<Dedup>,
+    merger: Option<Merger>,
+    cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     finished: bool,
-}
-
-enum Opening {
-    NotYet,
-    Running(BoxFuture<'static, Result<(), CallError>>),
-    Done,
-}
-
-/// One partition's part in merging equal calls.
-struct Dedup {
-    memo: Arc<Memo>,
-    converter: RowConverter,
-    inbox: Arc<Inbox>,
-    /// Calls that others may wait for.
-    leading: HashMap<u64, Key>,
-    /// Calls that wait for others, with their arguments in case they must lead after all.
-    following: HashMap<u64, (Arc<ArgBatch>, usize)>,
 }
 
 impl fmt::Debug for Dispatcher {
@@ -97,48 +89,29 @@ impl Dispatcher {
     /// Makes a dispatcher for one partition of a call site.
     ///
     /// # Errors
-    /// [`CallError::Configuration`] if equal calls shall be merged and a type has no equality.
+    /// [`CallError::BadOption`] for options that were never checked and do not hold.
     pub fn new(
         scope: Arc<QueryScope>,
         site: Arc<CallSite>,
         fields: Arc<[FieldRef]>,
     ) -> Result<Self, CallError> {
-        let options = site.options();
-        let declaration = site.function().declaration();
+        let options = site.options().clone().build()?;
         let max_rows = match site.function() {
             AsyncFunction::Rows(_) => 1,
             AsyncFunction::Batch(_) => options.batch_size_or(DEFAULT_BATCH_SIZE),
         };
-        let dedup = if options.dedup() && declaration.is_reusable() {
-            let sort =
-                fields.iter().map(|field| SortField::new(field.data_type().clone())).collect();
-            let converter = RowConverter::new(sort).map_err(|error| {
-                CallError::configuration(
-                    declaration.name(),
-                    format!("equal arguments cannot be found ({error}), set dedup to false"),
-                )
-            })?;
-            Some(Dedup {
-                memo: site.function.memo(&fields, options.dedup_max_bytes()),
-                converter,
-                inbox: Arc::default(),
-                leading: HashMap::new(),
-                following: HashMap::new(),
-            })
-        } else {
-            None
-        };
         Ok(Self {
-            null_input: options.null_input_or(declaration.null_input()),
-            batcher: Batcher::new(max_rows, options),
+            null_input: options.null_input_or(site.function().declaration().null_input()),
+            batcher: Batcher::new(max_rows, &options),
             rows: RowQueue::default(),
             answers: AnswerQueue::new(site.data_type().clone()),
             next_call: 0,
             window: Window::new(Arc::clone(&site.window)),
             requests: JoinSet::new(),
-            opening: Opening::NotYet,
+            opening: Some(scope.opening(&site.function)),
             linger: None,
-            dedup,
+            merger: Merger::new(&site, &fields)?,
+            cancelled: Box::pin(scope.cancellation().clone().cancelled_owned()),
             finished: false,
             fields,
             scope,
@@ -156,6 +129,9 @@ impl Dispatcher {
         args: Vec<ArrayRef>,
         needs_call: Option<BooleanBuffer>,
     ) -> Result<(), CallError> {
+        if num_rows == 0 {
+            return Ok(());
+        }
         let calls = needs_call.as_ref().map_or(num_rows, BooleanBuffer::count_set_bits);
         self.site.metrics.add_rows(num_rows);
         let args = ArgBatch::new(
@@ -173,7 +149,7 @@ impl Dispatcher {
         self.enqueue(args, calls)
     }
 
-    /// Says that no row follows: partial requests leave at once.
+    /// Says that no row follows: partial requests leave at the next progress.
     pub fn finish(&mut self) {
         self.finished = true;
     }
@@ -202,15 +178,31 @@ impl Dispatcher {
 
     /// Sends requests that are due and takes in answers.
     ///
-    /// Ready when something changed; pending when only an answer, a permit, a timer or further rows
-    /// can change something. An error ends the query.
+    /// Ready when something changed; then it must be polled again, and nothing wakes the task.
+    /// Pending when only an answer, a permit, a timer or further rows can change something; all but
+    /// the last wake the task. An error ends the query, here and in all other dispatchers.
     pub fn poll_progress(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        let mut changed = self.take_deliveries(cx)?;
+        if self.cancelled.as_mut().poll(cx).is_ready() {
+            let function = || self.site.function().name().to_owned();
+            let error = self.scope.failure();
+            let error = error.unwrap_or_else(|| CallError::Cancelled { function: function() });
+            return Poll::Ready(Err(self.stop(error)));
+        }
+        let progress = self.poll_requests(cx);
+        progress.map_err(|error| self.stop(error))
+    }
+
+    /// Ends the query and what this dispatcher has in flight; returns the query's first error.
+    fn stop(&mut self, error: CallError) -> CallError {
+        self.scope.fail(&error);
+        self.requests = JoinSet::new();
+        self.scope.failure().unwrap_or(error)
+    }
+
+    fn poll_requests(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
+        let mut changed = self.take_merged(cx)?;
         while let Poll::Ready(Some(joined)) = self.requests.poll_join_next(cx) {
-            let settled = joined.map_err(|error| CallError::Function {
-                function: self.site.function().name().to_owned(),
-                message: error.to_string(),
-            })??;
+            let settled = joined.map_err(|error| self.lost_request(error))??;
             self.settle(settled)?;
             changed = true;
         }
@@ -262,21 +254,11 @@ impl Dispatcher {
 
     /// Opens the function before its first request.
     fn poll_open(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        loop {
-            match &mut self.opening {
-                Opening::Done => return Poll::Ready(Ok(())),
-                Opening::Running(opening) => {
-                    let opened = ready!(opening.as_mut().poll(cx));
-                    self.opening = Opening::Done;
-                    opened?;
-                }
-                Opening::NotYet => {
-                    let (scope, site) = (Arc::clone(&self.scope), Arc::clone(&self.site));
-                    self.opening =
-                        Opening::Running(Box::pin(async move { scope.open(&site.function).await }));
-                }
-            }
+        if let Some(opening) = &mut self.opening {
+            ready!(Pin::new(opening).poll(cx))?;
+            self.opening = None;
         }
+        Poll::Ready(Ok(()))
     }
 
     /// Waits until a request is full, its oldest row has waited long enough, or input has ended.
@@ -304,16 +286,21 @@ impl Dispatcher {
     fn start_rows(
         &mut self,
         function: &Arc<dyn RowFunction>,
-        permit: tokio::sync::OwnedSemaphorePermit,
+        permit: OwnedSemaphorePermit,
         cx: &mut Context<'_>,
     ) -> Result<bool, CallError> {
         let Some(args) = self.batcher.front().cloned() else { return Ok(false) };
         let rows = args.num_rows().min(BURST_ROWS);
         // Numbers are names, not counts: rows that are not started now get new ones later.
         let number = self.site.next_request.fetch_add(rows as u64, Ordering::Relaxed);
-        let deadline = Instant::now() + self.site.options.attempt_timeout();
+        let deadline = after(Instant::now(), self.site.options.attempt_timeout());
         let ctx = call_context(&self.scope, &self.site, number, 1, deadline);
-        let burst = function.start(&args, 0..rows, &ctx, cx)?;
+        let burst =
+            catch_panic(function.declaration().name(), || function.start(&args, 0..rows, &ctx, cx));
+        let burst = match burst.and_then(|burst| self.fit_burst(burst?, rows)) {
+            Ok(burst) => burst,
+            Err(error) => failed_burst(rows, self.site.data_type(), &error),
+        };
         let answered = burst.answered.values().len();
         let started = answered + usize::from(burst.pending.is_some());
         let Some(formed) = self.batcher.pop(started) else { return Ok(false) };
@@ -334,29 +321,47 @@ impl Dispatcher {
         Ok(answered > 0)
     }
 
-    /// Keeps what was answered at once; rows that failed become requests that may try again.
+    /// Checks that a burst answers or starts a row, none beyond those asked for, in the right type.
+    fn fit_burst(&self, burst: RowBurst, asked: usize) -> Result<RowBurst, CallError> {
+        let values = burst.answered.values();
+        let function = || self.site.function().name().to_owned();
+        let got = values.len() + usize::from(burst.pending.is_some());
+        if got == 0 || got > asked {
+            return Err(CallError::RowCount { function: function(), sent: asked, got });
+        }
+        if !values.is_empty() && values.data_type() != self.site.data_type() {
+            return Err(CallError::WrongType {
+                function: function(),
+                declared: self.site.data_type().to_string(),
+                got: values.data_type().to_string(),
+            });
+        }
+        Ok(burst)
+    }
+
+    /// Keeps what was answered at once; rows that failed become requests if they may be tried again.
     fn take_burst(
         &mut self,
         args: ArgBatch,
         calls: CallRuns,
         number: u64,
-        answer: crate::answer::BatchAnswer,
+        answer: BatchAnswer,
     ) -> Result<(), CallError> {
         let (values, errors) = answer.into_parts();
-        if !values.is_empty() && values.data_type() != self.site.data_type() {
-            return Err(CallError::WrongType {
-                function: self.site.function().name().to_owned(),
-                declared: self.site.data_type().to_string(),
-                got: values.data_type().to_string(),
-            });
-        }
+        let policy = RetryPolicy::of(&self.site);
         let mut from = 0;
-        for (row, error) in errors {
+        for (row, error) in in_order(errors, values.len()) {
             self.answer(&calls.slice(from, row - from), &values.slice(from, row - from));
             from = row + 1;
+            let calls = calls.slice(row, 1);
+            if error.class().ends_query() || policy.max_attempts(&error) <= 1 {
+                let values = replacement(&self.site, &error, 1)?;
+                self.take_replaced(Replaced { calls, values, error, fallback: false });
+                continue;
+            }
             self.spawn(Request {
                 args: args.slice(row, 1),
-                calls: calls.slice(row, 1),
+                calls,
                 number: number + row as u64,
                 started: None,
                 failed: Some(error),
@@ -383,25 +388,23 @@ impl Dispatcher {
             self.answer(&calls, &values);
         }
         for replaced in settled.replaced {
-            if let Some(dedup) = &mut self.dedup {
-                for position in replaced.calls.positions() {
-                    if let Some(key) = dedup.leading.remove(&position) {
-                        dedup.memo.fail(&key, &replaced.error);
-                    }
-                }
-            }
-            self.give_out(&replaced.calls, &replaced.values);
+            self.take_replaced(replaced);
         }
         Ok(())
     }
 
+    /// Takes in values of calls that failed for good.
+    fn take_replaced(&mut self, replaced: Replaced) {
+        if let Some(merger) = &mut self.merger {
+            merger.replaced(&replaced);
+        }
+        self.give_out(&replaced.calls, &replaced.values);
+    }
+
     /// Takes in answers: they are remembered, handed to whoever waits for them, and given out.
     fn answer(&mut self, calls: &CallRuns, values: &ArrayRef) {
-        if let Some(Dedup { memo, leading, .. }) = &mut self.dedup {
-            let keys = calls.positions().enumerate();
-            let answers =
-                keys.filter_map(|(row, position)| Some((leading.remove(&position)?, row)));
-            memo.complete(answers, values);
+        if let Some(merger) = &mut self.merger {
+            merger.answered(calls, values);
         }
         self.give_out(calls, values);
     }
@@ -415,35 +418,25 @@ impl Dispatcher {
     }
 
     /// Takes in what became of calls that waited for an equal one.
-    fn take_deliveries(&mut self, cx: &Context<'_>) -> Result<bool, CallError> {
-        let Some(dedup) = &mut self.dedup else { return Ok(false) };
-        let deliveries = dedup.inbox.take(cx);
-        let changed = !deliveries.is_empty();
-        for delivery in deliveries {
-            match delivery {
-                Delivery::Value(position, array, row) => {
-                    self.following(position);
-                    self.answers.add(position, &array, row, 1);
-                }
-                Delivery::Failed(position, error) => {
-                    self.following(position);
+    fn take_merged(&mut self, cx: &Context<'_>) -> Result<bool, CallError> {
+        let Some(merger) = &mut self.merger else { return Ok(false) };
+        let merged = merger.take(cx);
+        let changed = !merged.is_empty();
+        for merged in merged {
+            match merged {
+                Merged::Value(position, array, row) => self.answers.add(position, &array, row, 1),
+                Merged::Failed(position, error) => {
                     let values = replacement(&self.site, &error, 1)?;
                     self.answers.add(position, &values, 0, 1);
                 }
-                Delivery::Orphaned(position) => {
-                    if let Some((args, row)) = self.following(position) {
-                        let mut calls = CallRuns::default();
-                        calls.push(position, 1);
-                        self.enqueue(args.slice(row, 1), calls)?;
-                    }
+                Merged::Again(position, args) => {
+                    let mut calls = CallRuns::default();
+                    calls.push(position, 1);
+                    self.enqueue(args, calls)?;
                 }
             }
         }
         Ok(changed)
-    }
-
-    fn following(&mut self, position: u64) -> Option<(Arc<ArgBatch>, usize)> {
-        self.dedup.as_mut()?.following.remove(&position)
     }
 
     /// Leaves out rows with NULL arguments if the function does not take them.
@@ -488,58 +481,23 @@ impl Dispatcher {
 
     /// Queues calls for requests, less those that an equal one answers.
     fn enqueue(&mut self, args: ArgBatch, calls: CallRuns) -> Result<(), CallError> {
-        let now = Instant::now();
-        let Some(dedup) = &mut self.dedup else {
-            self.batcher.push(args, calls, now);
-            return Ok(());
+        let (args, calls) = match &mut self.merger {
+            None => (args, calls),
+            Some(merger) => merger.sort_out(args, calls, |position, array, row| {
+                self.answers.add(position, array, row, 1);
+            })?,
         };
-        if args.num_rows() == 0 {
-            return Ok(());
-        }
-        let name = self.site.function.function.name();
-        let Dedup { memo, converter, inbox, leading, following } = dedup;
-        let no_columns = args.columns().is_empty();
-        let keys = if no_columns {
-            // Without arguments all calls are equal.
-            None
-        } else {
-            let keys = converter.convert_columns(args.columns());
-            Some(keys.map_err(|error| conversion(name, "an argument", error))?)
-        };
-        let positions: Vec<u64> = calls.positions().collect();
-        let keys = positions.iter().enumerate().map(|(row, position)| {
-            (*position, keys.as_ref().map_or(&[][..], |keys| keys.row(row).data()))
-        });
-        let args = Arc::new(args);
-        let (mut row, mut hits) = (0_usize, 0_usize);
-        let (mut lead_rows, mut lead_calls) = (Vec::<u32>::new(), CallRuns::default());
-        memo.find(keys, inbox, |position, found| {
-            match found {
-                Found::Lead(key) => {
-                    leading.insert(position, key);
-                    lead_rows.push(row as u32);
-                    lead_calls.push(position, 1);
-                }
-                Found::Answer(array, offset) => {
-                    hits += 1;
-                    self.answers.add(position, &array, offset, 1);
-                }
-                Found::Wait => {
-                    hits += 1;
-                    following.insert(position, (Arc::clone(&args), row));
-                }
-            }
-            row += 1;
-        });
-        self.site.metrics.add_dedup_hits(hits);
-        let args = if lead_rows.len() == args.num_rows() {
-            args.as_ref().clone()
-        } else {
-            args.take(&UInt32Array::from(lead_rows))
-                .map_err(|error| conversion(name, "an argument", error))?
-        };
-        self.batcher.push(args, lead_calls, now);
+        self.batcher.push(args, calls, Instant::now());
         Ok(())
+    }
+
+    /// Makes the error for a request whose task did not end by itself.
+    fn lost_request(&self, error: JoinError) -> CallError {
+        let function = self.site.function().name();
+        match error.try_into_panic() {
+            Ok(payload) => panicked(function, payload),
+            Err(_) => CallError::Cancelled { function: function.to_owned() },
+        }
     }
 
     fn conversion(&self, what: &str, error: impl fmt::Display) -> CallError {
@@ -547,13 +505,12 @@ impl Dispatcher {
     }
 }
 
-impl Drop for Dispatcher {
-    fn drop(&mut self) {
-        // Calls of other partitions may wait for ours, which now never come.
-        if let Some(dedup) = &mut self.dedup {
-            for key in dedup.leading.values() {
-                dedup.memo.abandon(key);
-            }
-        }
-    }
+/// Makes a burst of which every row failed.
+fn failed_burst(rows: usize, data_type: &DataType, error: &CallError) -> RowBurst {
+    let answered = BatchAnswer::new(new_null_array(data_type, rows))
+        .with_errors((0..rows).map(|row| (row, error.clone())).collect());
+    RowBurst { answered, pending: None }
 }
+
+#[cfg(test)]
+mod tests;

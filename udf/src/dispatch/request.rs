@@ -1,11 +1,13 @@
 //! [`settle`], the life of one request: permit, attempt, time-out, classify, back off, isolate.
 
+use std::ops::Range;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 
-use arrow::array::{Array, ArrayRef, UInt32Array, new_null_array};
-use arrow::datatypes::DataType;
-use datafusion_common::ScalarValue;
+use arrow::array::{Array, ArrayRef, UInt32Array};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use tokio::sync::OwnedSemaphorePermit;
@@ -14,12 +16,12 @@ use tokio::time::Instant;
 use crate::answer::BatchAnswer;
 use crate::context::CallContext;
 use crate::dispatch::batch::CallRuns;
+use crate::dispatch::replace::{fallback, fit, is_timeout, replacement};
 use crate::dispatch::retry::RetryPolicy;
-use crate::dispatch::timeout::{Attempt, Deadline, within};
-use crate::error::CallError;
+use crate::dispatch::timeout::{Attempt, Deadline, after, within};
+use crate::error::{CallError, ErrorClass};
 use crate::function::{ArgBatch, AsyncFunction};
-use crate::options::{OnError, TimeoutPolicy};
-use crate::rows::{PendingRow, panicked};
+use crate::rows::{PendingRow, conversion, panicked};
 use crate::scope::{CallSite, QueryScope};
 
 /// A request on its way.
@@ -40,6 +42,8 @@ pub(crate) struct Replaced {
     pub(crate) calls: CallRuns,
     pub(crate) values: ArrayRef,
     pub(crate) error: CallError,
+    /// Whether the function itself supplied the values.
+    pub(crate) fallback: bool,
 }
 
 /// What came of a request: every call of it stands in exactly one of the two lists.
@@ -55,25 +59,65 @@ pub(crate) async fn settle(
     site: Arc<CallSite>,
     scope: Arc<QueryScope>,
 ) -> Result<Settled, CallError> {
-    let name = site.function().name().to_owned();
-    let runner = Runner {
-        policy: RetryPolicy::new(&site.options),
+    if request.window.is_none() {
+        request.window = Arc::clone(&site.window).acquire_owned().await.ok();
+    }
+    let _in_flight = site.metrics.enter();
+    let Request { args, calls, number, started, failed, window: _window } = request;
+    let mut runner = Runner {
+        policy: RetryPolicy::of(&site),
         // The calls of a request that failed together must not come back together.
         random: fastrand::Rng::new(),
+        isolating: false,
+        settled: Settled::default(),
+        number,
         site,
         scope,
-        number: request.number,
     };
-    if request.window.is_none() {
-        let window = Arc::clone(&runner.site.window);
-        request.window = window.acquire_owned().await.ok();
+    runner.call(args, calls, started, failed).await?;
+    Ok(runner.settled)
+}
+
+/// The attempts at one request.
+#[derive(Debug, Default)]
+struct Tries {
+    /// Those that count against `max_attempts`.
+    attempts: u32,
+    /// Those that were throttled.
+    throttled: u32,
+}
+
+impl Tries {
+    fn made(&self) -> u32 {
+        self.attempts.saturating_add(self.throttled)
     }
-    let _in_flight = runner.site.metrics.enter();
-    let Request { args, calls, started, failed, window: _window, .. } = request;
-    let run = runner.run(args, calls, started, failed);
-    match std::panic::AssertUnwindSafe(run).catch_unwind().await {
-        Ok(settled) => settled,
-        Err(payload) => Err(panicked(&name, payload)),
+}
+
+/// Why some calls have no answer yet.
+struct Failure {
+    error: CallError,
+    /// How long the remote side asks to wait, over all calls of the request.
+    asked: Option<Duration>,
+    /// Whether the request has no time left.
+    out_of_time: bool,
+}
+
+impl Failure {
+    fn new(error: CallError) -> Self {
+        Self { asked: error.retry_after(), error, out_of_time: false }
+    }
+
+    /// Adds the failure of another row of the same request.
+    fn add(&mut self, error: CallError) {
+        self.asked = self.asked.max(error.retry_after());
+        // One row that was not throttled makes the attempt count.
+        if self.is_throttled() {
+            self.error = error;
+        }
+    }
+
+    fn is_throttled(&self) -> bool {
+        self.error.class() == ErrorClass::Throttled
     }
 }
 
@@ -83,21 +127,12 @@ struct Runner {
     policy: RetryPolicy,
     random: fastrand::Rng,
     number: u64,
+    /// Whether the request is a part of one that was refused.
+    isolating: bool,
+    settled: Settled,
 }
 
 impl Runner {
-    async fn run(
-        mut self,
-        args: ArgBatch,
-        calls: CallRuns,
-        started: Option<PendingRow>,
-        failed: Option<CallError>,
-    ) -> Result<Settled, CallError> {
-        let mut settled = Settled::default();
-        self.call(args, calls, started, failed, &mut settled).await?;
-        Ok(settled)
-    }
-
     /// Attempts a request until it is answered or has failed for good; the one place that owns the
     /// order permit, attempt, time-out, classify, back off.
     async fn call(
@@ -106,76 +141,83 @@ impl Runner {
         mut calls: CallRuns,
         mut started: Option<PendingRow>,
         mut failed: Option<CallError>,
-        settled: &mut Settled,
     ) -> Result<(), CallError> {
         let mut deadline = Deadline::new(self.site.options.timeout());
-        let (mut attempts, mut throttled) = (0_u32, 0_u32);
-        if failed.is_some() {
-            attempts = 1;
-            deadline.got_permit(Duration::ZERO);
-        }
+        let mut tries = Tries::default();
         loop {
-            let error = match failed.take() {
-                Some(error) => error,
+            tries.attempts += 1;
+            let failure = match failed.take() {
+                Some(error) => {
+                    deadline.got_permit(Duration::ZERO);
+                    Failure::new(error)
+                }
                 None => {
                     let asked = Instant::now();
                     let permit = self.site.limiter.acquire().await;
                     deadline.got_permit(asked.elapsed());
-                    attempts += 1;
-                    let answer = self.attempt(&args, attempts, started.take(), &deadline).await;
+                    let answer = self.attempt(&args, tries.made(), started.take(), &deadline).await;
                     drop(permit);
-                    match answer.and_then(|answer| self.check(answer, args.num_rows())) {
-                        Err(error) => error,
-                        Ok(answer) => match self.keep(answer, &args, &calls, attempts, settled)? {
+                    match answer {
+                        Err(failure) => failure,
+                        Ok(answer) => match self.keep(answer, &calls, &tries)? {
                             None => return Ok(()),
-                            Some((rest, error)) => {
-                                let conversion =
-                                    |e| crate::rows::conversion(self.name(), "an argument", e);
-                                calls = pick(&calls, &rest);
-                                args = args.take(&rest).map_err(conversion)?;
-                                error
+                            Some((rest, failure)) => {
+                                if rest.len() < args.num_rows() {
+                                    // Another content is another request to the remote side.
+                                    self.renumber();
+                                    calls = pick(&calls, &rest);
+                                    args = args
+                                        .take(&rest)
+                                        .map_err(|e| conversion(self.name(), "an argument", e))?;
+                                }
+                                failure
                             }
                         },
                     }
                 }
             };
-            if error.class().ends_query() {
-                return Err(error);
+            if failure.error.class().ends_query() {
+                return Err(failure.error);
             }
-            if matches!(error, CallError::Throttled { .. }) {
+            if failure.is_throttled() {
                 // Being throttled uses up no attempt.
-                attempts -= 1;
-                throttled += 1;
+                tries.attempts -= 1;
+                tries.throttled += 1;
             }
-            let out_of_time = matches!(error, CallError::Timeout { .. });
-            if !out_of_time && attempts < self.policy.max_attempts(&error) {
-                let delay = self.policy.delay(attempts + throttled, &error, &mut self.random);
-                if self.back_off(delay, &deadline).await {
+            if failure.out_of_time {
+                return self.replace(&args, calls, failure.error).await;
+            }
+            if tries.attempts < self.max_attempts(&failure.error) {
+                if self.back_off(&failure, &tries, &deadline).await {
                     self.site.metrics.add_retries(1);
                     continue;
                 }
-                let error = self.out_of_time(attempts, Some(error));
-                return self.replace(args, calls, error, settled).await;
+                let error = self.out_of_time(tries.made(), Some(failure.error));
+                return self.replace(&args, calls, error).await;
             }
-            if error.class().isolates() && args.num_rows() > 1 {
-                return self.bisect(args, calls, settled).await;
+            if self.policy.isolates(&failure.error) && args.num_rows() > 1 {
+                return self.bisect(args, calls).await;
             }
-            let error = match attempts {
-                _ if out_of_time => error,
-                0 | 1 => error,
-                attempts => CallError::AttemptsExhausted {
-                    function: self.name().to_owned(),
-                    attempts,
-                    max_attempts: self.policy.max_attempts(&error),
-                    last: Box::new(error),
-                },
-            };
-            return self.replace(args, calls, error, settled).await;
+            let error = self.sum_up(failure.error, &tries);
+            return self.replace(&args, calls, error).await;
         }
     }
 
     fn name(&self) -> &str {
         self.site.function().name()
+    }
+
+    fn renumber(&mut self) {
+        self.number = self.site.next_request.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Returns the attempts that an error may use up; the parts of a malformed answer are asked for
+    /// once, because the whole was asked for twice.
+    fn max_attempts(&self, error: &CallError) -> u32 {
+        match error.class() {
+            ErrorClass::Malformed if self.isolating => 1,
+            _ => self.policy.max_attempts(error),
+        }
     }
 
     async fn attempt(
@@ -184,28 +226,33 @@ impl Runner {
         attempt: u32,
         started: Option<PendingRow>,
         deadline: &Deadline,
-    ) -> Result<BatchAnswer, CallError> {
+    ) -> Result<BatchAnswer, Failure> {
         let attempt_timeout = self.site.options.attempt_timeout();
         let left = deadline.left();
-        let ctx = self.context(attempt, Instant::now() + attempt_timeout.min(left));
         let begun = Instant::now();
+        let ctx = self.context(attempt, after(begun, attempt_timeout.min(left)));
         self.site.metrics.add_attempts(1);
-        let outcome =
-            within(attempt_timeout, left, invoke(self.site.function(), args, started, &ctx)).await;
+        let call =
+            AssertUnwindSafe(invoke(self.site.function(), args, started, &ctx)).catch_unwind();
+        let outcome = within(attempt_timeout, left, call).await;
         self.site.metrics.add_request_time(begun.elapsed());
         match outcome {
-            Attempt::Done(answer) => answer,
+            Attempt::Done(Ok(answer)) => answer
+                .and_then(|answer| fit(&self.site, answer, args.num_rows()))
+                .map_err(Failure::new),
+            Attempt::Done(Err(payload)) => Err(Failure::new(panicked(self.name(), payload))),
             Attempt::TooLong => {
                 self.site.metrics.add_timeouts(1);
-                Err(CallError::AttemptTimeout {
+                Err(Failure::new(CallError::AttemptTimeout {
                     function: self.name().to_owned(),
                     timeout: attempt_timeout,
                     attempt,
-                })
+                }))
             }
             Attempt::OutOfTime => {
                 self.site.metrics.add_timeouts(1);
-                Err(self.out_of_time(attempt, None))
+                let error = self.out_of_time(attempt, None);
+                Err(Failure { out_of_time: true, ..Failure::new(error) })
             }
         }
     }
@@ -218,74 +265,71 @@ impl Runner {
         CallError::Timeout {
             function: self.name().to_owned(),
             timeout: self.site.options.timeout(),
-            attempts: attempts.max(1),
+            attempts,
             last: last.map(Box::new),
         }
     }
 
-    /// Checks that the answer fits the request.
-    fn check(&self, answer: BatchAnswer, sent: usize) -> Result<BatchAnswer, CallError> {
-        let function = || self.name().to_owned();
-        let got = answer.values().len();
-        if got != sent {
-            return Err(CallError::RowCount { function: function(), sent, got });
+    /// Says how often a call was tried, if it was tried more than once.
+    fn sum_up(&self, error: CallError, tries: &Tries) -> CallError {
+        if tries.made() <= 1 {
+            return error;
         }
-        Ok(answer)
+        CallError::AttemptsExhausted {
+            function: self.name().to_owned(),
+            attempts: tries.attempts,
+            max_attempts: self.max_attempts(&error),
+            last: Box::new(error),
+        }
     }
 
     /// Keeps the rows that were answered; returns those to be tried again, with the reason.
     fn keep(
         &mut self,
         answer: BatchAnswer,
-        args: &ArgBatch,
         calls: &CallRuns,
-        attempts: u32,
-        settled: &mut Settled,
-    ) -> Result<Option<(UInt32Array, CallError)>, CallError> {
-        let declared = args.return_field().data_type();
-        if answer.values().data_type() != declared {
-            // The same for every row and every time: no use in asking again.
-            return Err(CallError::WrongType {
-                function: self.name().to_owned(),
-                declared: declared.to_string(),
-                got: answer.values().data_type().to_string(),
-            });
-        }
+        tries: &Tries,
+    ) -> Result<Option<(UInt32Array, Failure)>, CallError> {
         self.site.metrics.add_usage(answer.usage());
         let (values, errors) = answer.into_parts();
         if errors.is_empty() {
-            settled.answered.push((calls.clone(), values));
+            self.settled.answered.push((calls.clone(), values));
             return Ok(None);
         }
         let mut bad = vec![false; values.len()];
-        let (mut again, mut reason) = (Vec::new(), None);
-        for (row, error) in errors {
+        let (mut again, mut failure) = (Vec::new(), None::<Failure>);
+        for (row, error) in in_order(errors, bad.len()) {
             if error.class().ends_query() {
                 return Err(error);
             }
-            if row >= bad.len() || std::mem::replace(&mut bad[row], true) {
-                continue;
-            }
-            if attempts < self.policy.max_attempts(&error) {
+            bad[row] = true;
+            if tries.attempts < self.max_attempts(&error) {
                 again.push(row as u32);
-                reason.get_or_insert(error);
+                match &mut failure {
+                    Some(failure) => failure.add(error),
+                    None => failure = Some(Failure::new(error)),
+                }
             } else {
-                let row_calls = calls.slice(row, 1);
-                self.replace_now(1, row_calls, error, settled)?;
+                let error = self.sum_up(error, tries);
+                self.replace_now(1, calls.slice(row, 1), error)?;
             }
         }
         let good: UInt32Array =
             (0..bad.len()).filter(|row| !bad[*row]).map(|row| row as u32).collect();
         if !good.is_empty() {
             let kept = arrow::compute::take(&values, &good, None)
-                .map_err(|error| crate::rows::conversion(self.name(), "an answer", error))?;
-            settled.answered.push((pick(calls, &good), kept));
+                .map_err(|error| conversion(self.name(), "an answer", error))?;
+            self.settled.answered.push((pick(calls, &good), kept));
         }
-        Ok(reason.map(|error| (UInt32Array::from(again), error)))
+        Ok(failure.map(|failure| (UInt32Array::from(again), failure)))
     }
 
     /// Waits before the next attempt; `false` if the time is up before.
-    async fn back_off(&self, delay: Duration, deadline: &Deadline) -> bool {
+    async fn back_off(&mut self, failure: &Failure, tries: &Tries, deadline: &Deadline) -> bool {
+        let delay = match failure.asked {
+            Some(asked) => asked,
+            None => self.policy.delay(tries.made(), &failure.error, &mut self.random),
+        };
         let left = deadline.left();
         tokio::time::sleep(delay.min(left)).await;
         if delay >= left {
@@ -295,19 +339,16 @@ impl Runner {
     }
 
     /// Halves a refused request until the bad row stands alone; answers already paid for are kept.
-    fn bisect<'a>(
-        &'a mut self,
-        args: ArgBatch,
-        calls: CallRuns,
-        settled: &'a mut Settled,
-    ) -> BoxFuture<'a, Result<(), CallError>> {
+    fn bisect(&mut self, args: ArgBatch, calls: CallRuns) -> BoxFuture<'_, Result<(), CallError>> {
         Box::pin(async move {
+            self.isolating = true;
             let rows = args.num_rows();
             let half = rows / 2;
             for (offset, len) in [(0, half), (half, rows - half)] {
                 self.site.metrics.add_requests(1);
+                self.renumber();
                 let (args, calls) = (args.slice(offset, len), calls.slice(offset, len));
-                self.call(args, calls, None, None, settled).await?;
+                self.call(args, calls, None, None).await?;
             }
             Ok(())
         })
@@ -317,35 +358,57 @@ impl Runner {
     /// `timeout_policy`, then `on_error`.
     async fn replace(
         &mut self,
-        args: ArgBatch,
+        args: &ArgBatch,
         calls: CallRuns,
         error: CallError,
-        settled: &mut Settled,
     ) -> Result<(), CallError> {
-        if is_timeout(&error)
-            && let AsyncFunction::Batch(function) = self.site.function()
-        {
-            let ctx = self.context(1, Instant::now());
-            if let Some(answer) = function.timeout_batch(&args, &ctx).await {
-                let answer = self.check(answer, args.num_rows())?;
-                self.site.metrics.add_failures(args.num_rows());
-                let (values, _) = answer.into_parts();
-                settled.replaced.push(Replaced { calls, values, error });
-                return Ok(());
-            }
+        let rows = args.num_rows();
+        if !is_timeout(&error) {
+            return self.replace_now(rows, calls, error);
         }
-        self.replace_now(args.num_rows(), calls, error, settled)
+        let ctx = self.context(1, after(Instant::now(), self.site.options.attempt_timeout()));
+        let (values, errors) = match fallback(&self.site, args, &ctx).await {
+            None => return self.replace_now(rows, calls, error),
+            Some(Err(broken)) => return self.replace_now(rows, calls, broken),
+            Some(Ok(answer)) => answer.into_parts(),
+        };
+        let mut from = 0;
+        for (row, row_error) in in_order(errors, rows) {
+            self.replace_by_fallback(&calls, &values, from..row, &error);
+            self.replace_now(1, calls.slice(row, 1), row_error)?;
+            from = row + 1;
+        }
+        self.replace_by_fallback(&calls, &values, from..rows, &error);
+        Ok(())
+    }
+
+    fn replace_by_fallback(
+        &mut self,
+        calls: &CallRuns,
+        values: &ArrayRef,
+        rows: Range<usize>,
+        error: &CallError,
+    ) {
+        if rows.is_empty() {
+            return;
+        }
+        self.site.metrics.add_failures(rows.len());
+        self.settled.replaced.push(Replaced {
+            calls: calls.slice(rows.start, rows.len()),
+            values: values.slice(rows.start, rows.len()),
+            error: error.clone(),
+            fallback: true,
+        });
     }
 
     fn replace_now(
-        &self,
+        &mut self,
         rows: usize,
         calls: CallRuns,
         error: CallError,
-        settled: &mut Settled,
     ) -> Result<(), CallError> {
         let values = replacement(&self.site, &error, rows)?;
-        settled.replaced.push(Replaced { calls, values, error });
+        self.settled.replaced.push(Replaced { calls, values, error, fallback: false });
         Ok(())
     }
 }
@@ -384,60 +447,23 @@ async fn invoke(
     if let Some(pending) = started {
         return Ok(BatchAnswer::new(pending.await?));
     }
-    let burst =
-        std::future::poll_fn(|cx| std::task::Poll::Ready(function.start(args, 0..1, ctx, cx)))
-            .await?;
+    let burst = std::future::poll_fn(|cx| Poll::Ready(function.start(args, 0..1, ctx, cx))).await?;
     match burst.pending {
         Some(pending) => Ok(BatchAnswer::new(pending.await?)),
         None => Ok(burst.answered),
     }
 }
 
-/// Returns the values that the options give to `rows` calls that failed for good, or the error.
-pub(crate) fn replacement(
-    site: &CallSite,
-    error: &CallError,
+/// Puts errors in the order of their rows; a row outside the answer, or one that stands there
+/// twice, says nothing.
+pub(crate) fn in_order(
+    mut errors: Vec<(usize, CallError)>,
     rows: usize,
-) -> Result<ArrayRef, CallError> {
-    let data_type = site.data_type();
-    site.metrics.add_failures(rows);
-    if error.class().ends_query() {
-        return Err(error.clone());
-    }
-    if is_timeout(error) && site.options.timeout_policy() == TimeoutPolicy::AllowPartial {
-        return Ok(new_null_array(data_type, rows));
-    }
-    match site.options.on_error() {
-        OnError::Fail => Err(error.clone()),
-        OnError::Null => Ok(new_null_array(data_type, rows)),
-        OnError::Default(text) => default_value(&text, data_type)?
-            .to_array_of_size(rows)
-            .map_err(|e| crate::rows::conversion(site.function().name(), "a default value", e)),
-    }
-}
-
-/// Checks the value of `on_error = 'default:VALUE'` at planning time.
-///
-/// # Errors
-/// [`CallError::BadOption`] if the text is not a value of the type.
-pub fn check_default(text: &str, data_type: &DataType) -> Result<(), CallError> {
-    default_value(text, data_type).map(|_| ())
-}
-
-/// Reads the value of `on_error = 'default:VALUE'`.
-fn default_value(text: &str, data_type: &DataType) -> Result<ScalarValue, CallError> {
-    ScalarValue::try_from_string(text.to_owned(), data_type).map_err(|_| CallError::BadOption {
-        option: "on_error".into(),
-        message: format!("default '{text}' is not a value of type {data_type}"),
-    })
-}
-
-fn is_timeout(error: &CallError) -> bool {
-    match error {
-        CallError::Timeout { .. } | CallError::AttemptTimeout { .. } => true,
-        CallError::AttemptsExhausted { last, .. } => is_timeout(last),
-        _ => false,
-    }
+) -> Vec<(usize, CallError)> {
+    errors.retain(|(row, _)| *row < rows);
+    errors.sort_by_key(|(row, _)| *row);
+    errors.dedup_by_key(|(row, _)| *row);
+    errors
 }
 
 /// Returns the calls of single rows.

@@ -6,13 +6,19 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 use crate::error::{CallError, ErrorClass};
 use crate::options::{CallOptions, RetryStrategy};
+use crate::scope::CallSite;
 
 /// Attempts at an answer that cannot be read: it is asked for once more.
 const MALFORMED_ATTEMPTS: u32 = 2;
 
+/// The shortest delay after being throttled by a remote side that names none.
+const THROTTLED_DELAY: Duration = Duration::from_millis(10);
+
 /// Decides about retries by the class of the error alone.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct RetryPolicy {
+    /// Whether anything may be sent twice: what has side effects needs the user's consent.
+    repeats: bool,
     strategy: RetryStrategy,
     delay: Duration,
     max_delay: Duration,
@@ -21,13 +27,21 @@ pub(crate) struct RetryPolicy {
 }
 
 impl RetryPolicy {
-    pub(crate) fn new(options: &CallOptions) -> Self {
+    /// Returns the policy of a call site.
+    pub(crate) fn of(site: &CallSite) -> Self {
+        let consent = site.options.has_retry_options();
+        let side_effects = site.function().declaration().has_side_effects();
+        Self { repeats: consent || !side_effects, ..Self::new(&site.options) }
+    }
+
+    fn new(options: &CallOptions) -> Self {
         let strategy = options.retry_strategy();
         let max_attempts = match strategy {
             RetryStrategy::NoRetry => 1,
             RetryStrategy::FixedDelay | RetryStrategy::ExponentialBackoff => options.max_attempts(),
         };
         Self {
+            repeats: true,
             strategy,
             delay: options.retry_delay(),
             max_delay: options.max_retry_delay(),
@@ -39,6 +53,7 @@ impl RetryPolicy {
     /// Returns the attempts that an error of this class may use up in total.
     pub(crate) fn max_attempts(&self, error: &CallError) -> u32 {
         match error.class() {
+            _ if !self.repeats => 1,
             ErrorClass::Transient => self.max_attempts,
             ErrorClass::Malformed => self.max_attempts.min(MALFORMED_ATTEMPTS),
             // Being throttled says nothing about the request: `timeout` bounds it.
@@ -49,6 +64,11 @@ impl RetryPolicy {
             | ErrorClass::Internal
             | ErrorClass::Cancelled => 1,
         }
+    }
+
+    /// Says whether a request that failed for good is halved to find the bad row.
+    pub(crate) fn isolates(&self, error: &CallError) -> bool {
+        self.repeats && error.class().isolates()
     }
 
     /// Returns the delay before retry number `retry`, counted from 1.
@@ -64,9 +84,14 @@ impl RetryPolicy {
         if let Some(asked) = error.retry_after() {
             return asked;
         }
-        match self.strategy {
+        let delay = match self.strategy {
             RetryStrategy::NoRetry | RetryStrategy::FixedDelay => self.delay,
             RetryStrategy::ExponentialBackoff => self.ceiling(retry).mul_f64(random.f64()),
+        };
+        match error.class() {
+            // Only time bounds these retries: without a delay they would spin.
+            ErrorClass::Throttled => delay.max(THROTTLED_DELAY),
+            _ => delay,
         }
     }
 

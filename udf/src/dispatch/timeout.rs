@@ -5,6 +5,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+/// A time beyond the clock's range is no limit: a century will do.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
+/// Returns the moment `duration` after `start`, whatever the duration.
+pub(crate) fn after(start: Instant, duration: Duration) -> Instant {
+    start.checked_add(duration).unwrap_or_else(|| start + CENTURY)
+}
+
 /// The end of a request's time.
 ///
 /// It starts with the first permit and covers attempts and back-off; waiting for a rate limit does
@@ -22,11 +30,9 @@ impl Deadline {
 
     /// Counts a permit that took `waited` to come.
     pub(crate) fn got_permit(&mut self, waited: Duration) {
-        // A time-out beyond the clock's range is none: a century will do.
-        let far = || Instant::now() + Duration::from_secs(100 * 365 * 24 * 3600);
         self.end = Some(match self.end {
-            None => Instant::now().checked_add(self.limit).unwrap_or_else(far),
-            Some(end) => end.checked_add(waited).unwrap_or_else(far),
+            None => after(Instant::now(), self.limit),
+            Some(end) => after(end, waited),
         });
     }
 

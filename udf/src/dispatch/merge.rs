@@ -1,0 +1,182 @@
+//! [`Merger`], one partition's part in merging equal calls: which lead, which follow.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::task::Context;
+
+use arrow::array::{ArrayRef, UInt32Array};
+use arrow::datatypes::FieldRef;
+use arrow::row::{RowConverter, SortField};
+
+use crate::dispatch::batch::CallRuns;
+use crate::dispatch::dedup::{Delivery, Found, Inbox, Key, Memo};
+use crate::dispatch::request::Replaced;
+use crate::dispatch::retry::RetryPolicy;
+use crate::error::CallError;
+use crate::function::ArgBatch;
+use crate::rows::conversion;
+use crate::scope::CallSite;
+
+/// What became of a call that waited for an equal one.
+#[derive(Debug)]
+pub(crate) enum Merged {
+    /// It has the answer of the other one.
+    Value(u64, ArrayRef, usize),
+    /// It fails with the other one.
+    Failed(u64, CallError),
+    /// It must look for another one, or be made itself.
+    Again(u64, ArgBatch),
+}
+
+/// Merges the equal calls of one partition, with those of all others of the query.
+///
+/// Dropping it lets the calls of other partitions that wait for one of this find another.
+pub(crate) struct Merger {
+    site: Arc<CallSite>,
+    memo: Arc<Memo>,
+    converter: RowConverter,
+    inbox: Arc<Inbox>,
+    /// Calls that others may wait for.
+    leading: HashMap<u64, Key>,
+    /// Calls that wait for others, with their arguments in case they must lead after all.
+    following: HashMap<u64, (Arc<ArgBatch>, usize)>,
+}
+
+impl Merger {
+    /// Makes the merger of a partition; `None` if equal calls are to be made each for itself, or
+    /// if equality is not known for the type of an argument.
+    pub(crate) fn new(
+        site: &Arc<CallSite>,
+        fields: &[FieldRef],
+    ) -> Result<Option<Self>, CallError> {
+        let declaration = site.function().declaration();
+        let sort: Vec<SortField> =
+            fields.iter().map(|field| SortField::new(field.data_type().clone())).collect();
+        let wanted = site.options().dedup() && declaration.is_reusable();
+        if !wanted || !RowConverter::supports_fields(&sort) {
+            return Ok(None);
+        }
+        let converter = RowConverter::new(sort)
+            .map_err(|error| conversion(declaration.name(), "an argument", error))?;
+        Ok(Some(Self {
+            memo: site.function.memo(fields, site),
+            site: Arc::clone(site),
+            converter,
+            inbox: Arc::default(),
+            leading: HashMap::new(),
+            following: HashMap::new(),
+        }))
+    }
+
+    /// Returns the calls that must be made; `answer` gets those that were answered before.
+    pub(crate) fn sort_out(
+        &mut self,
+        args: ArgBatch,
+        calls: CallRuns,
+        mut answer: impl FnMut(u64, &ArrayRef, usize),
+    ) -> Result<(ArgBatch, CallRuns), CallError> {
+        if args.num_rows() == 0 {
+            return Ok((args, calls));
+        }
+        let Self { site, memo, converter, inbox, leading, following } = self;
+        let convert = |error| conversion(site.function().name(), "an argument", error);
+        // Without arguments all calls are equal.
+        let keys = match args.columns() {
+            [] => None,
+            columns => Some(converter.convert_columns(columns).map_err(convert)?),
+        };
+        let positions: Vec<u64> = calls.positions().collect();
+        let keys = positions.iter().enumerate().map(|(row, position)| {
+            (*position, keys.as_ref().map_or(&[][..], |keys| keys.row(row).data()))
+        });
+        let args = Arc::new(args);
+        let (mut row, mut hits) = (0_usize, 0_usize);
+        let (mut lead_rows, mut lead_calls) = (Vec::<u32>::new(), CallRuns::default());
+        memo.find(keys, inbox, |position, found| {
+            match found {
+                Found::Lead(key) => {
+                    leading.insert(position, key);
+                    lead_rows.push(row as u32);
+                    lead_calls.push(position, 1);
+                }
+                Found::Answer(array, offset) => {
+                    hits += 1;
+                    answer(position, &array, offset);
+                }
+                Found::Wait => {
+                    following.insert(position, (Arc::clone(&args), row));
+                }
+            }
+            row += 1;
+        });
+        site.metrics.add_dedup_hits(hits);
+        if lead_rows.len() == args.num_rows() {
+            return Ok((args.as_ref().clone(), lead_calls));
+        }
+        let args = args
+            .take(&UInt32Array::from(lead_rows))
+            .map_err(|error| conversion(site.function().name(), "an argument", error))?;
+        Ok((args, lead_calls))
+    }
+
+    /// Remembers answers and hands them to whoever waits for them.
+    pub(crate) fn answered(&mut self, calls: &CallRuns, values: &ArrayRef) {
+        let leading = &mut self.leading;
+        let keys = calls.positions().enumerate();
+        let answers = keys.filter_map(|(row, position)| Some((leading.remove(&position)?, row)));
+        self.memo.complete(answers, values);
+    }
+
+    /// Hands failures to whoever waits for the same.
+    pub(crate) fn replaced(&mut self, replaced: &Replaced) {
+        for (row, position) in replaced.calls.positions().enumerate() {
+            let Some(key) = self.leading.remove(&position) else { continue };
+            if replaced.fallback {
+                self.memo.hand_on(&key, &replaced.values, row);
+            } else {
+                self.memo.fail(&key, &replaced.error, &self.site);
+            }
+        }
+    }
+
+    /// Takes what became of calls that wait; the task of `cx` is woken by the next.
+    pub(crate) fn take(&mut self, cx: &Context<'_>) -> Vec<Merged> {
+        let deliveries = self.inbox.take(cx);
+        let mut merged = Vec::with_capacity(deliveries.len());
+        for delivery in deliveries {
+            let (Delivery::Value(position, ..)
+            | Delivery::Failed(position, ..)
+            | Delivery::Orphaned(position)) = delivery;
+            let Some((args, row)) = self.following.remove(&position) else { continue };
+            let again = |args: Arc<ArgBatch>| Merged::Again(position, args.slice(row, 1));
+            merged.push(match delivery {
+                Delivery::Value(_, array, row) => {
+                    self.site.metrics.add_dedup_hits(1);
+                    Merged::Value(position, array, row)
+                }
+                Delivery::Failed(_, error, site) if tries_like(&site, &self.site) => {
+                    self.site.metrics.add_dedup_hits(1);
+                    Merged::Failed(position, error)
+                }
+                // Another call site may have tried less than this one is told to.
+                Delivery::Failed(..) | Delivery::Orphaned(_) => again(args),
+            });
+        }
+        merged
+    }
+}
+
+/// Says whether two call sites try a request equally long and often.
+fn tries_like(one: &Arc<CallSite>, other: &Arc<CallSite>) -> bool {
+    let times = |site: &CallSite| (site.options.timeout(), site.options.attempt_timeout());
+    Arc::ptr_eq(one, other)
+        || (RetryPolicy::of(one) == RetryPolicy::of(other) && times(one) == times(other))
+}
+
+impl Drop for Merger {
+    fn drop(&mut self) {
+        for key in self.leading.values() {
+            self.memo.abandon(key);
+        }
+    }
+}
