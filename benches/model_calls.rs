@@ -4,13 +4,15 @@
 //! are taken pair by pair within this run: farcall and the bare client in turn, five times, and the
 //! median is what counts. The server runs in the same process, on a thread of its own.
 
+#![allow(clippy::expect_used, unused_imports)]
+
 #[path = "../tests/it/support/server.rs"]
 mod server;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use async_trait::async_trait;
 use datafusion::common::{Result, exec_datafusion_err};
