@@ -2,6 +2,7 @@
 
 mod batch;
 pub(crate) mod dedup;
+mod errors;
 pub mod limit;
 mod merge;
 pub mod metrics;
@@ -97,14 +98,14 @@ impl Dispatcher {
     ) -> Result<Self, CallError> {
         let options = site.options().clone().build()?;
         let max_rows = match site.function() {
-            AsyncFunction::Rows(_) => 1,
-            AsyncFunction::Batch(_) => options.batch_size_or(DEFAULT_BATCH_SIZE),
+            function if function.is_row_wise() => 1,
+            _ => options.batch_size_or(DEFAULT_BATCH_SIZE),
         };
         Ok(Self {
             null_input: options.null_input_or(site.function().declaration().null_input()),
             batcher: Batcher::new(max_rows, &options),
             rows: RowQueue::default(),
-            answers: AnswerQueue::new(site.data_type().clone()),
+            answers: AnswerQueue::new(site.data_type().clone()).with_errors(site.tries.clone()),
             next_call: 0,
             window: Window::new(Arc::clone(&site.window)),
             requests: JoinSet::new(),
@@ -398,6 +399,11 @@ impl Dispatcher {
         if let Some(merger) = &mut self.merger {
             merger.replaced(&replaced);
         }
+        if !replaced.fallback {
+            for position in replaced.calls.positions() {
+                self.answers.add_error(position, &replaced.error);
+            }
+        }
         self.give_out(&replaced.calls, &replaced.values);
     }
 
@@ -427,6 +433,7 @@ impl Dispatcher {
                 Merged::Value(position, array, row) => self.answers.add(position, &array, row, 1),
                 Merged::Failed(position, error) => {
                     let values = replacement(&self.site, &error, 1)?;
+                    self.answers.add_error(position, &error);
                     self.answers.add(position, &values, 0, 1);
                 }
                 Merged::Again(position, args) => {

@@ -9,6 +9,9 @@ use arrow::compute::{concat, interleave, take};
 use arrow::datatypes::DataType;
 use datafusion_common::Result;
 
+use crate::dispatch::errors::ErrorColumn;
+use crate::error::CallError;
+
 /// Consecutive calls answered by consecutive rows of one array.
 #[derive(Debug)]
 struct Run {
@@ -26,6 +29,8 @@ const SHORT_RUN: usize = 16;
 #[derive(Debug)]
 pub(crate) struct AnswerQueue {
     data_type: DataType,
+    /// The errors beside the values, if failures are values.
+    errors: Option<ErrorColumn>,
     next: u64,
     ready: u64,
     runs: BTreeMap<u64, Run>,
@@ -33,7 +38,25 @@ pub(crate) struct AnswerQueue {
 
 impl AnswerQueue {
     pub(crate) fn new(data_type: DataType) -> Self {
-        Self { data_type, next: 0, ready: 0, runs: BTreeMap::new() }
+        Self { data_type, errors: None, next: 0, ready: 0, runs: BTreeMap::new() }
+    }
+
+    /// Gives out errors beside the values, as a struct of this type.
+    pub(crate) fn with_errors(mut self, data_type: Option<DataType>) -> Self {
+        self.errors = data_type.map(ErrorColumn::new);
+        self
+    }
+
+    /// Says with what a call failed; its value is added beside.
+    pub(crate) fn add_error(&mut self, position: u64, error: &CallError) {
+        if let Some(errors) = &mut self.errors {
+            errors.add(position, error.clone());
+        }
+    }
+
+    /// Returns the type of what is given out.
+    fn given_type(&self) -> &DataType {
+        self.errors.as_ref().map_or(&self.data_type, ErrorColumn::data_type)
     }
 
     /// Takes in the answers to `len` calls from `position` on.
@@ -73,8 +96,13 @@ impl AnswerQueue {
             missing -= run.len;
             taken.push(run);
         }
+        let first = self.next;
         self.next += count as u64;
-        self.copy_out(&taken, count)
+        let values = self.copy_out(&taken, count)?;
+        match &mut self.errors {
+            Some(errors) => errors.join(first, values),
+            None => Ok(values),
+        }
     }
 
     fn copy_out(&self, runs: &[Run], count: usize) -> Result<ArrayRef> {
@@ -166,7 +194,7 @@ impl RowQueue {
     /// Takes out `count` ready rows of the first batch.
     pub(crate) fn take(&mut self, count: usize, answers: &mut AnswerQueue) -> Result<ArrayRef> {
         let Some(entry) = self.entries.front_mut() else {
-            return Ok(new_empty_array(&answers.data_type));
+            return Ok(new_empty_array(answers.given_type()));
         };
         debug_assert!(count <= self.ready && count <= entry.rows - entry.taken);
         let start = entry.taken;
