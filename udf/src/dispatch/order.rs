@@ -14,10 +14,10 @@ use crate::error::CallError;
 
 /// Consecutive calls answered by consecutive rows of one array.
 #[derive(Debug)]
-struct Run {
-    len: usize,
-    array: ArrayRef,
-    offset: usize,
+pub(crate) struct Run {
+    pub(crate) len: usize,
+    pub(crate) array: ArrayRef,
+    pub(crate) offset: usize,
 }
 
 /// Below this many rows a run, copying row by row beats slicing.
@@ -98,38 +98,37 @@ impl AnswerQueue {
         }
         let first = self.next;
         self.next += count as u64;
-        let values = self.copy_out(&taken, count)?;
+        let values = copy_out(&taken, count, &self.data_type)?;
         match &mut self.errors {
-            Some(errors) => errors.join(first, values),
+            Some(errors) => errors.join(&(first..first + count as u64).collect::<Vec<_>>(), values),
             None => Ok(values),
         }
     }
+}
 
-    fn copy_out(&self, runs: &[Run], count: usize) -> Result<ArrayRef> {
-        match runs {
-            [] => Ok(new_empty_array(&self.data_type)),
-            [run] => Ok(run.array.slice(run.offset, run.len)),
-            _ if count / runs.len() >= SHORT_RUN => {
-                let slices: Vec<ArrayRef> =
-                    runs.iter().map(|run| run.array.slice(run.offset, run.len)).collect();
-                let slices: Vec<&dyn Array> = slices.iter().map(AsRef::as_ref).collect();
-                Ok(concat(&slices)?)
-            }
-            _ => {
-                let mut arrays: Vec<&dyn Array> = Vec::new();
-                let mut last: Option<&ArrayRef> = None;
-                let mut rows = Vec::with_capacity(count);
-                for run in runs {
-                    if !last.is_some_and(|last| Arc::ptr_eq(last, &run.array)) {
-                        arrays.push(run.array.as_ref());
-                        last = Some(&run.array);
-                    }
-                    rows.extend(
-                        (run.offset..run.offset + run.len).map(|row| (arrays.len() - 1, row)),
-                    );
+/// Puts runs of answers into one array.
+pub(crate) fn copy_out(runs: &[Run], count: usize, data_type: &DataType) -> Result<ArrayRef> {
+    match runs {
+        [] => Ok(new_empty_array(data_type)),
+        [run] => Ok(run.array.slice(run.offset, run.len)),
+        _ if count / runs.len() >= SHORT_RUN => {
+            let slices: Vec<ArrayRef> =
+                runs.iter().map(|run| run.array.slice(run.offset, run.len)).collect();
+            let slices: Vec<&dyn Array> = slices.iter().map(AsRef::as_ref).collect();
+            Ok(concat(&slices)?)
+        }
+        _ => {
+            let mut arrays: Vec<&dyn Array> = Vec::new();
+            let mut last: Option<&ArrayRef> = None;
+            let mut rows = Vec::with_capacity(count);
+            for run in runs {
+                if !last.is_some_and(|last| Arc::ptr_eq(last, &run.array)) {
+                    arrays.push(run.array.as_ref());
+                    last = Some(&run.array);
                 }
-                Ok(interleave(&arrays, &rows)?)
+                rows.extend((run.offset..run.offset + run.len).map(|row| (arrays.len() - 1, row)));
             }
+            Ok(interleave(&arrays, &rows)?)
         }
     }
 }

@@ -9,6 +9,7 @@ mod retrying;
 mod row_wise;
 mod timing;
 mod trying;
+mod unordered;
 mod window;
 
 use std::collections::VecDeque;
@@ -76,6 +77,20 @@ impl Partition {
         let dispatcher =
             Dispatcher::new(Arc::clone(scope), Arc::clone(&site), [arg].into()).unwrap();
         Self { dispatcher, site, pushed: VecDeque::new() }
+    }
+
+    pub(super) fn unordered(mut self) -> Self {
+        self.dispatcher = self.dispatcher.with_unordered_output();
+        self
+    }
+
+    /// Takes the rows that are ready, in the order of their arrival.
+    pub(super) fn take_any(&mut self) -> Vec<(u64, Option<i64>)> {
+        let mut taken = Vec::new();
+        while let Some((numbers, values)) = self.dispatcher.take_any(2).unwrap() {
+            taken.extend(numbers.values().iter().copied().zip(read(&values)));
+        }
+        taken
     }
 
     pub(super) fn push(&mut self, rows: impl IntoIterator<Item = i64>) {
