@@ -291,7 +291,11 @@ macro_rules! options {
 
             /// Returns the effective value of an option as SQL would write it.
             pub fn get(&self, name: &str) -> Option<String> {
-                match resolve_name(name).as_str() {
+                let name = resolve_name(name);
+                match name.as_str() {
+                    $(stringify!($name) if self.$name.is_none() && LIFTABLE.contains(&name.as_str()) => {
+                        Some("none".to_owned())
+                    })+
                     $(stringify!($name) => Some(OptionValue::write(&self.$name())),)+
                     _ => None,
                 }
@@ -356,11 +360,20 @@ options! {
     null_input / with_null_input: NullInput = NullInput::Skip, "skip; send for ML_PREDICT";
     /// Requests in flight at once over everything in the runtime that calls the same function.
     max_concurrency / with_max_concurrency: usize = UNLIMITED_USIZE, "none";
+    /// Attempts a minute over everything in the runtime that calls the same function.
+    rpm / with_rpm: usize = UNLIMITED_USIZE, "none";
+    /// Tokens a minute, sent and received, over everything in the runtime that calls the same function.
+    tpm / with_tpm: usize = UNLIMITED_USIZE, "none";
+    /// Whether concurrency and rate are learned from how the remote side answers.
+    adaptive / with_adaptive: bool = false, "false; true for network providers";
     /// Whether equal calls of a deterministic function share one answer within a query.
     dedup / with_dedup: bool = true, "true";
     /// Bytes of remembered answers at most, per function and query; the oldest are forgotten first.
     dedup_max_bytes / with_dedup_max_bytes: usize = 64 * 1024 * 1024, "67108864";
 }
+
+/// Options that are no limit unless they are set, and may be set to `none`.
+const LIFTABLE: &[&str] = &["max_concurrency", "rpm", "tpm"];
 
 /// Rows in a request of a batch function that declares nothing else.
 pub const DEFAULT_BATCH_SIZE: usize = 32;
@@ -379,8 +392,8 @@ impl CallOptions {
         let bad = |message: String| CallError::BadOption { option: name.to_owned(), message };
         let canonical_name = resolve_name(name);
         // The FLIP's keys and SQL both may say "none" to lift a limit.
-        if canonical_name == "max_concurrency" && value.eq_ignore_ascii_case("none") {
-            self.max_concurrency = None;
+        if LIFTABLE.contains(&canonical_name.as_str()) && value.eq_ignore_ascii_case("none") {
+            self.clear(&canonical_name);
             return Ok(());
         }
         match self.parse_into(&canonical_name, value) {
@@ -425,6 +438,16 @@ impl CallOptions {
         self.max_concurrency
     }
 
+    /// Returns the limit of attempts a minute over the runtime, if one is set.
+    pub fn requests_limit(&self) -> Option<usize> {
+        self.rpm
+    }
+
+    /// Returns the limit of tokens a minute over the runtime, if one is set.
+    pub fn tokens_limit(&self) -> Option<usize> {
+        self.tpm
+    }
+
     /// Returns the rows in a request at most, given what holds if nobody set it.
     pub fn batch_size_or(&self, default: usize) -> usize {
         self.max_batch_size.unwrap_or(default)
@@ -466,6 +489,8 @@ impl CallOptions {
             "max_batch_bytes" => positive(self.max_batch_bytes()),
             "max_buffered_rows" => positive(self.max_buffered_rows()),
             "max_concurrency" => positive(self.max_concurrency()),
+            "rpm" => positive(self.rpm()),
+            "tpm" => positive(self.tpm()),
             "max_attempts" => positive(self.max_attempts() as usize),
             "timeout" => lasting(self.timeout()),
             "attempt_timeout" => lasting(self.attempt_timeout()),
@@ -512,7 +537,7 @@ mod tests {
             let documented = match info.name {
                 "max_batch_size" => "1",
                 "null_input" => "skip",
-                "max_concurrency" => continue,
+                "adaptive" => "false",
                 _ => info.default,
             };
             assert_eq!(shown, documented, "{}", info.name);

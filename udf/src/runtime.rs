@@ -5,10 +5,10 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::dispatch::limit::Limiter;
+use crate::dispatch::limit::{Limiter, Limits};
 
 /// What is called, and how much of it at once.
-type LimiterKey = (String, Option<usize>);
+type LimiterKey = (String, Limits);
 
 /// What outlives a query, owned by whoever embeds farcall: a session, the CLI, an executor.
 ///
@@ -27,12 +27,12 @@ impl FarcallRuntime {
 
     /// Returns the limiter of one model or function, made at its first use.
     ///
-    /// Calls that set another limit are counted apart.
-    pub fn limiter(&self, name: &str, max_concurrency: Option<usize>) -> Arc<Limiter> {
+    /// Calls that set other limits are counted apart.
+    pub fn limiter(&self, name: &str, limits: Limits) -> Arc<Limiter> {
         let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
         let limiter = limiters
-            .entry((name.to_owned(), max_concurrency))
-            .or_insert_with(|| Arc::new(Limiter::new(max_concurrency)));
+            .entry((name.to_owned(), limits))
+            .or_insert_with(|| Arc::new(Limiter::new(limits)));
         Arc::clone(limiter)
     }
 
@@ -74,10 +74,11 @@ mod tests {
     #[test]
     fn shares_a_limiter_by_name() {
         let runtime = FarcallRuntime::new();
-        let first = runtime.limiter("m", Some(2));
-        assert!(Arc::ptr_eq(&first, &runtime.limiter("m", Some(2))));
-        assert!(!Arc::ptr_eq(&first, &runtime.limiter("n", Some(2))));
-        runtime.limiter("m", None);
-        assert!(Arc::ptr_eq(&first, &runtime.limiter("m", Some(2))));
+        let two = Limits { max_concurrency: Some(2), ..Limits::default() };
+        let first = runtime.limiter("m", two);
+        assert!(Arc::ptr_eq(&first, &runtime.limiter("m", two)));
+        assert!(!Arc::ptr_eq(&first, &runtime.limiter("n", two)));
+        runtime.limiter("m", Limits::default());
+        assert!(Arc::ptr_eq(&first, &runtime.limiter("m", two)));
     }
 }

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{FunctionContext, Parameters};
 use crate::dispatch::dedup::Memo;
-use crate::dispatch::limit::Limiter;
+use crate::dispatch::limit::{Limiter, Limits};
 use crate::dispatch::metrics::CallMetrics;
 use crate::error::CallError;
 use crate::function::AsyncFunction;
@@ -124,7 +124,7 @@ impl QueryScope {
                 number: site,
                 function: opened,
                 window: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
-                limiter: self.runtime.limiter(function.name(), options.concurrency_limit()),
+                limiter: self.runtime.limiter(function.name(), Limits::of(options)),
                 options: options.clone(),
                 tries: tries.then(|| return_field.data_type().clone()),
                 return_field: if tries {

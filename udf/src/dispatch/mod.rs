@@ -1,6 +1,8 @@
 //! [`Dispatcher`], how calls happen: deduplicated, batched, bounded, timed, retried, in order.
 
+mod adaptive;
 mod batch;
+mod budget;
 pub(crate) mod dedup;
 mod errors;
 pub mod limit;
@@ -8,6 +10,7 @@ mod merge;
 pub mod metrics;
 mod order;
 mod output;
+mod rate;
 mod replace;
 mod request;
 mod retry;

@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use crate::answer::BatchAnswer;
 use crate::context::CallContext;
 use crate::dispatch::batch::CallRuns;
+use crate::dispatch::limit::Outcome;
 use crate::dispatch::replace::{fallback, fit, is_timeout, replacement};
 use crate::dispatch::retry::RetryPolicy;
 use crate::dispatch::timeout::{Attempt, Deadline, after, within};
@@ -144,6 +145,7 @@ impl Runner {
     ) -> Result<(), CallError> {
         let mut deadline = Deadline::new(self.site.options.timeout());
         let mut tries = Tries::default();
+        self.site.limiter.count_request();
         loop {
             tries.attempts += 1;
             let failure = match failed.take() {
@@ -156,7 +158,7 @@ impl Runner {
                     let permit = self.site.limiter.acquire().await;
                     deadline.got_permit(asked.elapsed());
                     let answer = self.attempt(&args, tries.made(), started.take(), &deadline).await;
-                    drop(permit);
+                    permit.settle(outcome(&answer));
                     match answer {
                         Err(failure) => failure,
                         Ok(answer) => match self.keep(answer, &calls, &tries)? {
@@ -330,6 +332,11 @@ impl Runner {
             Some(asked) => asked,
             None => self.policy.delay(tries.made(), &failure.error, &mut self.random),
         };
+        // A refusal for a limit is not a sign of trouble, and the limit bounds it already.
+        let delay = match failure.is_throttled() {
+            true => delay,
+            false => delay.max(self.site.limiter.count_retry()),
+        };
         let left = deadline.left();
         tokio::time::sleep(delay.min(left)).await;
         if delay >= left {
@@ -410,6 +417,23 @@ impl Runner {
         let values = replacement(&self.site, &error, rows)?;
         self.settled.replaced.push(Replaced { calls, values, error, fallback: false });
         Ok(())
+    }
+}
+
+/// Returns what an attempt tells about the limits of the remote side.
+fn outcome(answer: &Result<BatchAnswer, Failure>) -> Outcome {
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(failure) => return Outcome::of(&failure.error),
+    };
+    let mut errors = answer.errors().iter().map(|(_, error)| Outcome::of(error));
+    let usage = answer.usage();
+    match errors.find(|outcome| matches!(outcome, Outcome::Throttled)) {
+        Some(throttled) => throttled,
+        None => Outcome::Answered {
+            tokens: usage.input_tokens.saturating_add(usage.output_tokens),
+            hints: answer.metadata().rate,
+        },
     }
 }
 

@@ -3,6 +3,7 @@
 mod batching;
 mod failing;
 mod lifecycle;
+mod limiting;
 mod merging;
 mod no_arguments;
 mod retrying;

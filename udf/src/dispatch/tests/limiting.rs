@@ -1,0 +1,199 @@
+//! Limits that everything in a runtime shares: places, rates, and what is learned.
+
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use arrow::datatypes::DataType;
+use async_trait::async_trait;
+use tokio::time::Instant;
+
+use super::{Partition, answers, batches, ms, new_scope, one, scope_in};
+use crate::answer::{BatchAnswer, Usage};
+use crate::context::CallContext;
+use crate::dispatch::limit::{Limiter, Limits};
+use crate::error::CallError;
+use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction, Declaration};
+use crate::runtime::FarcallRuntime;
+use crate::testing::{ScriptedFunction, Step};
+
+#[tokio::test(start_paused = true)]
+async fn rpm_spreads_requests_over_time() {
+    let (function, seen) = ScriptedFunction::new("f").build();
+    let mut partition = one(&function, batches(1).with_rpm(120));
+    let begun = Instant::now();
+    assert_eq!(partition.call(0..22).await.unwrap(), answers(0..22));
+    // Two at once, then two a second.
+    assert_eq!((begun.elapsed(), seen.attempts().len()), (ms(10_000), 22));
+}
+
+#[tokio::test(start_paused = true)]
+async fn rpm_is_shared_by_queries_and_counts_retries() {
+    let failure = Step::Fail(Duration::ZERO, CallError::transient("f", "503"));
+    let (function, _) = ScriptedFunction::new("f").with_script([failure.clone(), failure]).build();
+    let runtime = Arc::new(FarcallRuntime::new());
+    let options = batches(1).with_rpm(60);
+    let mut first = Partition::new(&scope_in(&runtime), 1, &function, options.clone());
+    let mut second = Partition::new(&scope_in(&runtime), 1, &function, options);
+    let begun = Instant::now();
+    let (first, second) = tokio::join!(first.call([1]), second.call([2]));
+    assert_eq!((first.unwrap(), second.unwrap()), (answers([1]), answers([2])));
+    assert_eq!(begun.elapsed(), ms(3_000));
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_rate_is_not_the_requests_time() {
+    let (function, _) = ScriptedFunction::new("f").build();
+    let options = batches(1).with_rpm(60).with_timeout(ms(100));
+    assert_eq!(one(&function, options).call(0..5).await.unwrap(), answers(0..5));
+}
+
+#[tokio::test(start_paused = true)]
+async fn tpm_charges_what_was_used() {
+    let server = Server { tokens: 100, ..Server::new(f64::MAX) };
+    let mut partition = one(&AsyncFunction::batch(server), batches(1).with_tpm(6_000));
+    let begun = Instant::now();
+    partition.call(0..51).await.unwrap();
+    // 100 tokens a second are one request a second; the first one tells what a request costs.
+    assert_eq!(begun.elapsed().as_secs(), 50);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_query_that_gives_up_waiting_leaves_nothing_reserved() {
+    let (function, _) = ScriptedFunction::new("f").build();
+    let runtime = Arc::new(FarcallRuntime::new());
+    let options = batches(1).with_rpm(60);
+    let mut first = Partition::new(&scope_in(&runtime), 1, &function, options.clone());
+    first.push(0..100);
+    first.run_for(ms(500)).await.unwrap();
+    drop(first);
+    let begun = Instant::now();
+    let mut second = Partition::new(&scope_in(&runtime), 1, &function, options);
+    assert_eq!(second.call([7]).await.unwrap(), answers([7]));
+    assert_eq!(begun.elapsed(), ms(500));
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_place_is_free_after_failures_and_aborts() {
+    let script = [Step::Panic, Step::Hang, Step::Fail(ms(1), CallError::transient("f", "503"))];
+    let (function, _) =
+        ScriptedFunction::new("f").with_script(script).with_usual(Step::Answer(ms(5))).build();
+    let options =
+        batches(1).with_max_concurrency(2).with_adaptive(true).with_attempt_timeout(ms(9));
+    let options = options.with_on_error(crate::options::OnError::Null);
+    let mut partition = one(&function, options);
+    partition.push(0..20);
+    partition.run_for(ms(20)).await.unwrap();
+    let limiter = Arc::clone(&partition.site.limiter);
+    assert_eq!(limiter.in_flight(), 2);
+    drop(partition);
+    tokio::task::yield_now().await;
+    assert_eq!(limiter.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn permits_are_granted_first_in_first_out() {
+    let limits = Limits { max_concurrency: Some(1), ..Limits::default() };
+    let limiter = Arc::new(Limiter::new(limits));
+    let order = Arc::new(Mutex::new(Vec::new()));
+    let held = limiter.acquire().await;
+    let mut tasks = datafusion_common_runtime::JoinSet::new();
+    for number in 0..5 {
+        let (limiter, order) = (Arc::clone(&limiter), Arc::clone(&order));
+        tasks.spawn(async move {
+            let _permit = limiter.acquire().await;
+            order.lock().unwrap().push(number);
+        });
+        tokio::task::yield_now().await;
+    }
+    drop(held);
+    tasks.join_all().await;
+    assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limited_remote_side_is_used_up_and_rarely_refuses() {
+    for burst in [5.0, 50.0, 500.0] {
+        let server =
+            Server { level: Mutex::new((Instant::now(), burst)), burst, ..Server::new(500.0) };
+        let log = Arc::clone(&server.log);
+        let mut partition = one(&AsyncFunction::batch(server), batches(1).with_adaptive(true));
+        let rows = 500 * 25;
+        assert_eq!(partition.call(0..rows).await.unwrap(), answers(0..rows));
+        let log = log.lock().unwrap();
+        let warm = Duration::from_secs(10);
+        let log: Vec<_> = log.iter().filter(|(at, _)| *at >= warm).collect();
+        let refused = log.iter().filter(|(_, accepted)| !accepted).count();
+        let share = refused as f64 / log.len() as f64;
+        let seconds = (log[log.len() - 1].0 - warm).as_secs_f64();
+        let rate = (log.len() - refused) as f64 / seconds;
+        assert!(share < 0.02, "burst {burst}: {refused} of {} answers were refusals", log.len());
+        assert!(rate > 0.9 * 500.0, "burst {burst}: {rate:.0} a second of 500 were used");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_adaptive_nothing_is_learned() {
+    let server = Server::new(500.0);
+    let mut partition = Partition::new(&new_scope(), 1, &AsyncFunction::batch(server), batches(1));
+    partition.call(0..2_000).await.unwrap();
+    assert!(partition.site.limiter.is_unlimited());
+}
+
+/// Adds one within 10 ms, and refuses what exceeds its rate by more than a burst.
+#[derive(Debug)]
+struct Server {
+    declaration: Declaration,
+    rate: f64,
+    burst: f64,
+    tokens: u64,
+    begun: Instant,
+    level: Mutex<(Instant, f64)>,
+    log: Arc<Mutex<Vec<(Duration, bool)>>>,
+}
+
+impl Server {
+    fn new(rate: f64) -> Self {
+        Self {
+            declaration: Declaration::new("f", vec![DataType::Int64], DataType::Int64),
+            rate,
+            burst: rate / 10.0,
+            tokens: 0,
+            begun: Instant::now(),
+            level: Mutex::new((Instant::now(), rate / 10.0)),
+            log: Arc::default(),
+        }
+    }
+
+    fn admits(&self) -> bool {
+        let (mut level, now) = (self.level.lock().unwrap(), Instant::now());
+        let filled = level.1 + (now - level.0).as_secs_f64() * self.rate;
+        *level = (now, filled.min(self.burst));
+        let admitted = level.1 >= 1.0;
+        if admitted {
+            level.1 -= 1.0;
+        }
+        self.log.lock().unwrap().push((now - self.begun, admitted));
+        admitted
+    }
+}
+
+#[async_trait]
+impl AsyncBatchFunction for Server {
+    fn declaration(&self) -> &Declaration {
+        &self.declaration
+    }
+
+    async fn eval_batch(&self, args: ArgBatch, _: &CallContext) -> Result<BatchAnswer, CallError> {
+        tokio::time::sleep(ms(10)).await;
+        if !self.admits() {
+            let (function, message) = ("f".to_owned(), "429".to_owned());
+            let retry_after = Some(Duration::from_secs(1));
+            return Err(CallError::Throttled { function, message, retry_after });
+        }
+        let x = super::read(args.column(0));
+        let values: arrow::array::Int64Array = x.into_iter().map(|x| Some(x? + 1)).collect();
+        let usage = Usage { input_tokens: self.tokens, ..Usage::default() };
+        Ok(BatchAnswer::new(Arc::new(values)).with_usage(usage))
+    }
+}
