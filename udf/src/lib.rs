@@ -30,7 +30,7 @@ pub use function::{
     NullInput, Recipe,
 };
 pub use options::{
-    CallOptions, DEFAULT_BATCH_SIZE, Mode, OnError, OptionInfo, OutputMode, RetryStrategy,
+    Cache, CallOptions, DEFAULT_BATCH_SIZE, Mode, OnError, OptionInfo, OutputMode, RetryStrategy,
     TimeoutPolicy,
 };
 pub use rows::{PendingRow, RowBurst, RowFunction};

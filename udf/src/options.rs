@@ -68,6 +68,16 @@ words! {
 }
 
 words! {
+    /// Where answers are kept for later queries.
+    Cache {
+        /// Nowhere.
+        None = "none",
+        /// In the memory of the process, in the runtime that the sessions share.
+        Memory = "memory",
+    }
+}
+
+words! {
     /// How the delay between attempts develops.
     RetryStrategy {
         /// One attempt.
@@ -157,7 +167,7 @@ macro_rules! from_str_values {
         }
     )+};
 }
-from_str_values!(Mode, OutputMode, TimeoutPolicy, RetryStrategy, NullInput, OnError);
+from_str_values!(Mode, OutputMode, Cache, TimeoutPolicy, RetryStrategy, NullInput, OnError);
 
 macro_rules! integer_values {
     ($($ty:ty),+) => {$(
@@ -370,10 +380,16 @@ options! {
     dedup / with_dedup: bool = true, "true";
     /// Bytes of remembered answers at most, per function and query; the oldest are forgotten first.
     dedup_max_bytes / with_dedup_max_bytes: usize = 64 * 1024 * 1024, "67108864";
+    /// Where answers of a deterministic function are kept for later queries: `none`, or `memory`.
+    cache / with_cache: Cache = Cache::None, "none";
+    /// Bytes of cached answers at most, per function; the oldest are forgotten first.
+    cache_max_bytes / with_cache_max_bytes: usize = 64 * 1024 * 1024, "67108864";
+    /// How long an answer is cached.
+    cache_ttl / with_cache_ttl: Duration = Duration::MAX, "none";
 }
 
 /// Options that are no limit unless they are set, and may be set to `none`.
-const LIFTABLE: &[&str] = &["max_concurrency", "rpm", "tpm"];
+const LIFTABLE: &[&str] = &["max_concurrency", "rpm", "tpm", "cache_ttl"];
 
 /// Rows in a request of a batch function that declares nothing else.
 pub const DEFAULT_BATCH_SIZE: usize = 32;
@@ -448,6 +464,11 @@ impl CallOptions {
         self.tpm
     }
 
+    /// Returns how long an answer is cached, if that is limited.
+    pub fn cache_lifetime(&self) -> Option<Duration> {
+        self.cache_ttl
+    }
+
     /// Returns the rows in a request at most, given what holds if nobody set it.
     pub fn batch_size_or(&self, default: usize) -> usize {
         self.max_batch_size.unwrap_or(default)
@@ -478,7 +499,7 @@ impl CallOptions {
         };
         let lasting = |value: Duration| {
             if value.is_zero() {
-                Err("value '0s' is not accepted, a time-out must be longer than 0".to_owned())
+                Err("value '0s' is not accepted, it must be longer than 0".to_owned())
             } else {
                 Ok(())
             }
@@ -494,6 +515,7 @@ impl CallOptions {
             "max_attempts" => positive(self.max_attempts() as usize),
             "timeout" => lasting(self.timeout()),
             "attempt_timeout" => lasting(self.attempt_timeout()),
+            "cache_ttl" => lasting(self.cache_ttl()),
             "retry_multiplier"
                 if !self.retry_multiplier().is_finite() || self.retry_multiplier() < 1.0 =>
             {

@@ -4,11 +4,21 @@ use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
+use arrow::datatypes::{DataType, FieldRef};
+
+use crate::dispatch::dedup::Memo;
 use crate::dispatch::limit::{Limiter, Limits};
+use crate::function::AsyncFunction;
+use crate::scope::CallSite;
 
 /// What is called, and how much of it at once.
 type LimiterKey = (String, Limits);
+
+/// What is cached: the function with version and recipe, the types of arguments and answer, and how
+/// much of it for how long.
+type CacheKey = (AsyncFunction, Vec<DataType>, usize, Option<Duration>);
 
 /// What outlives a query, owned by whoever embeds farcall: a session, the CLI, an executor.
 ///
@@ -16,6 +26,7 @@ type LimiterKey = (String, Limits);
 #[derive(Default)]
 pub struct FarcallRuntime {
     limiters: Mutex<HashMap<LimiterKey, Arc<Limiter>>>,
+    caches: Mutex<HashMap<CacheKey, Arc<Memo>>>,
     resources: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
 }
 
@@ -34,6 +45,24 @@ impl FarcallRuntime {
             .entry((name.to_owned(), limits))
             .or_insert_with(|| Arc::new(Limiter::new(limits)));
         Arc::clone(limiter)
+    }
+
+    /// Returns the cache of a call site's function, made at its first use.
+    ///
+    /// What is cached of other versions of the function is dropped once no query uses it.
+    pub(crate) fn cache(&self, site: &CallSite, fields: &[FieldRef]) -> Arc<Memo> {
+        let (options, function) = (site.options(), site.function());
+        let types = fields.iter().chain([&site.return_field]);
+        let types = types.map(|field| field.data_type().clone()).collect();
+        let (max_bytes, ttl) = (options.cache_max_bytes(), options.cache_lifetime());
+        let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
+        caches.retain(|(cached, ..), memo| {
+            cached == function || cached.name() != function.name() || Arc::strong_count(memo) > 1
+        });
+        let memo = caches
+            .entry((function.clone(), types, max_bytes, ttl))
+            .or_insert_with(|| Arc::new(Memo::cache(max_bytes, ttl)));
+        Arc::clone(memo)
     }
 
     /// Returns the one `T` of this runtime, made at its first use: an HTTP client, for instance.

@@ -1,10 +1,12 @@
-//! [`Memo`], the answers given so far within a query, so that equal calls are made once.
+//! [`Memo`], the answers given so far, within a query or a runtime, so that equal calls are made once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef};
 use futures::task::AtomicWaker;
+use tokio::time::Instant;
 
 use crate::error::CallError;
 use crate::scope::CallSite;
@@ -69,24 +71,49 @@ enum Entry {
 #[derive(Debug, Default)]
 struct Entries {
     by_key: HashMap<Key, Entry>,
-    /// Answered calls, the oldest first.
-    answered: VecDeque<Key>,
+    /// Answered calls and when they were answered, the oldest first; a key stands there once.
+    answered: VecDeque<(Key, Instant)>,
     bytes: usize,
 }
 
-/// The answers of one function within one query, over all call sites and partitions.
+impl Entries {
+    fn forget_oldest(&mut self) {
+        if let Some((oldest, _)) = self.answered.pop_front()
+            && let Some(Entry::Answered { bytes, .. }) = self.by_key.remove(&oldest)
+        {
+            self.bytes -= bytes;
+        }
+    }
+
+    fn forget_older_than(&mut self, ttl: Duration, now: Instant) {
+        while let Some((_, at)) = self.answered.front()
+            && now.saturating_duration_since(*at) >= ttl
+        {
+            self.forget_oldest();
+        }
+    }
+}
+
+/// The answers of one function, over all call sites and partitions of a query; as a cache, over all
+/// queries of a runtime.
 ///
-/// Capped by bytes: the oldest answers are forgotten first, calls in flight never. Errors are not
-/// remembered.
+/// Capped by bytes and, as a cache, by age: the oldest answers are forgotten first, calls in flight
+/// never. Errors are not remembered.
 #[derive(Debug)]
 pub(crate) struct Memo {
     max_bytes: usize,
+    ttl: Option<Duration>,
     entries: Mutex<Entries>,
 }
 
 impl Memo {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, entries: Mutex::default() }
+        Self { max_bytes, ttl: None, entries: Mutex::default() }
+    }
+
+    /// Makes a cache whose answers get no older than `ttl`.
+    pub(crate) fn cache(max_bytes: usize, ttl: Option<Duration>) -> Self {
+        Self { ttl, ..Self::new(max_bytes) }
     }
 
     /// Looks up calls in one go; `position` tells the inbox which call a delivery answers.
@@ -97,6 +124,9 @@ impl Memo {
         mut found: impl FnMut(u64, Found),
     ) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(ttl) = self.ttl {
+            entries.forget_older_than(ttl, Instant::now());
+        }
         for (position, key) in keys {
             match entries.by_key.get_mut(key) {
                 Some(Entry::Answered { array, row, .. }) => {
@@ -124,6 +154,7 @@ impl Memo {
             .get_slice_memory_size()
             .unwrap_or_else(|_| array.get_buffer_memory_size())
             .div_ceil(array.len().max(1));
+        let now = Instant::now();
         for (key, row) in answers {
             let bytes = key.len() + row_bytes + ENTRY_BYTES;
             let answered = Entry::Answered { array: Arc::clone(array), row, bytes };
@@ -134,15 +165,11 @@ impl Memo {
                     inbox.deliver(Delivery::Value(position, Arc::clone(array), row));
                 }
             }
-            entries.answered.push_back(key);
+            entries.answered.push_back((key, now));
             entries.bytes += bytes;
         }
-        while entries.bytes > self.max_bytes
-            && let Some(oldest) = entries.answered.pop_front()
-        {
-            if let Some(Entry::Answered { bytes, .. }) = entries.by_key.remove(&oldest) {
-                entries.bytes -= bytes;
-            }
+        while entries.bytes > self.max_bytes && !entries.answered.is_empty() {
+            entries.forget_oldest();
         }
     }
 

@@ -14,7 +14,9 @@ use crate::dispatch::request::Replaced;
 use crate::dispatch::retry::RetryPolicy;
 use crate::error::CallError;
 use crate::function::ArgBatch;
+use crate::options::Cache;
 use crate::rows::conversion;
+use crate::runtime::FarcallRuntime;
 use crate::scope::CallSite;
 
 /// What became of a call that waited for an equal one.
@@ -28,12 +30,15 @@ pub(crate) enum Merged {
     Again(u64, ArgBatch),
 }
 
-/// Merges the equal calls of one partition, with those of all others of the query.
+/// Merges the equal calls of one partition, with those of all others of the query or, for a cached
+/// function, of the runtime.
 ///
 /// Dropping it lets the calls of other partitions that wait for one of this find another.
 pub(crate) struct Merger {
     site: Arc<CallSite>,
     memo: Arc<Memo>,
+    /// Whether the answers belong to the runtime rather than to the query.
+    cached: bool,
     converter: RowConverter,
     inbox: Arc<Inbox>,
     /// Calls that others may wait for.
@@ -46,20 +51,26 @@ impl Merger {
     /// Makes the merger of a partition; `None` if equal calls are to be made each for itself, or
     /// if equality is not known for the type of an argument.
     pub(crate) fn new(
+        runtime: &FarcallRuntime,
         site: &Arc<CallSite>,
         fields: &[FieldRef],
     ) -> Result<Option<Self>, CallError> {
         let declaration = site.function().declaration();
         let sort: Vec<SortField> =
             fields.iter().map(|field| SortField::new(field.data_type().clone())).collect();
-        let wanted = site.options().dedup() && declaration.is_reusable();
+        let cached = site.options().cache() == Cache::Memory;
+        let wanted = (site.options().dedup() || cached) && declaration.is_reusable();
         if !wanted || !RowConverter::supports_fields(&sort) {
             return Ok(None);
         }
         let converter = RowConverter::new(sort)
             .map_err(|error| conversion(declaration.name(), "an argument", error))?;
         Ok(Some(Self {
-            memo: site.function.memo(fields, site),
+            memo: match cached {
+                true => runtime.cache(site, fields),
+                false => site.function.memo(fields, site),
+            },
+            cached,
             site: Arc::clone(site),
             converter,
             inbox: Arc::default(),
@@ -78,7 +89,7 @@ impl Merger {
         if args.num_rows() == 0 {
             return Ok((args, calls));
         }
-        let Self { site, memo, converter, inbox, leading, following } = self;
+        let Self { site, memo, cached, converter, inbox, leading, following } = self;
         let convert = |error| conversion(site.function().name(), "an argument", error);
         // Without arguments all calls are equal.
         let keys = match args.columns() {
@@ -109,7 +120,10 @@ impl Merger {
             }
             row += 1;
         });
-        site.metrics.add_dedup_hits(hits);
+        match cached {
+            true => site.metrics.add_cache_hits(hits),
+            false => site.metrics.add_dedup_hits(hits),
+        }
         if lead_rows.len() == args.num_rows() {
             return Ok((args.as_ref().clone(), lead_calls));
         }

@@ -14,6 +14,7 @@ pub struct CallMetrics {
     timeouts: AtomicUsize,
     failures: AtomicUsize,
     dedup_hits: AtomicUsize,
+    cache_hits: AtomicUsize,
     in_flight: AtomicUsize,
     in_flight_max: AtomicUsize,
     request_nanos: AtomicU64,
@@ -40,6 +41,8 @@ pub struct MetricsSnapshot {
     pub failures: usize,
     /// Calls that were answered by an equal one.
     pub dedup_hits: usize,
+    /// Calls that an earlier one had answered, of this query or another.
+    pub cache_hits: usize,
     /// The most requests in flight at one moment.
     pub in_flight_max: usize,
     /// Time spent in attempts, added up over requests in flight together.
@@ -68,6 +71,7 @@ impl CallMetrics {
         add_timeouts => timeouts;
         add_failures => failures;
         add_dedup_hits => dedup_hits;
+        add_cache_hits => cache_hits;
     }
 
     pub(crate) fn add_usage(&self, usage: crate::answer::Usage) {
@@ -104,6 +108,7 @@ impl CallMetrics {
             timeouts: read(&self.timeouts),
             failures: read(&self.failures),
             dedup_hits: read(&self.dedup_hits),
+            cache_hits: read(&self.cache_hits),
             in_flight_max: read(&self.in_flight_max),
             request_time: Duration::from_nanos(self.request_nanos.load(Ordering::Relaxed)),
             input_tokens: self.input_tokens.load(Ordering::Relaxed),

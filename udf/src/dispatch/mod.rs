@@ -115,7 +115,7 @@ impl Dispatcher {
             requests: JoinSet::new(),
             opening: Some(scope.opening(&site.function)),
             linger: None,
-            merger: Merger::new(&site, &fields)?,
+            merger: Merger::new(scope.runtime(), &site, &fields)?,
             cancelled: Box::pin(scope.cancellation().clone().cancelled_owned()),
             finished: false,
             fields,
@@ -215,6 +215,8 @@ impl Dispatcher {
     fn stop(&mut self, error: CallError) -> CallError {
         self.scope.fail(&error);
         self.requests = JoinSet::new();
+        // Calls of other queries may wait for ours, whoever keeps this one.
+        self.merger = None;
         self.scope.failure().unwrap_or(error)
     }
 

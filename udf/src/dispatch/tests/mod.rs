@@ -1,6 +1,7 @@
 //! What the dispatcher promises, with the clock paused.
 
 mod batching;
+mod caching;
 mod failing;
 mod lifecycle;
 mod limiting;
