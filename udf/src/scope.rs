@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::context::{FunctionContext, Parameters};
 use crate::dispatch::dedup::Memo;
+use crate::dispatch::keyed::KeyGate;
 use crate::dispatch::limit::{Limiter, Limits};
 use crate::dispatch::metrics::CallMetrics;
 use crate::error::CallError;
@@ -133,6 +134,7 @@ impl QueryScope {
                     Arc::clone(return_field)
                 },
                 next_request: AtomicU64::new(0),
+                keys: KeyGate::default(),
                 metrics: Arc::clone(metrics),
             })
         });
@@ -256,6 +258,7 @@ pub struct CallSite {
     /// The type of answer and error together, if failures are values.
     pub(crate) tries: Option<DataType>,
     pub(crate) next_request: AtomicU64,
+    pub(crate) keys: KeyGate,
     pub(crate) metrics: Arc<CallMetrics>,
 }
 

@@ -182,7 +182,9 @@ impl Batcher {
 
     /// Returns when the partial request must leave, `None` if nothing waits.
     pub(crate) fn deadline(&self) -> Option<Instant> {
-        self.chunks.front().map(|chunk| after(chunk.arrived, self.linger))
+        // Calls that waited for their ordering key come late and are older than their place.
+        let oldest = self.chunks.iter().map(|chunk| chunk.arrived).min();
+        oldest.map(|arrived| after(arrived, self.linger))
     }
 
     /// Forms one request of at most `max_rows` rows and `max_batch_bytes`, at least one row.

@@ -5,6 +5,7 @@ mod batch;
 mod budget;
 pub(crate) mod dedup;
 mod errors;
+pub(crate) mod keyed;
 pub mod limit;
 mod merge;
 pub mod metrics;
@@ -37,6 +38,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::answer::BatchAnswer;
 use crate::dispatch::batch::{Batcher, CallRuns, Formed};
+use crate::dispatch::keyed::KeyedCalls;
 use crate::dispatch::merge::{Merged, Merger};
 use crate::dispatch::output::Output;
 pub use crate::dispatch::replace::check_default;
@@ -77,6 +79,7 @@ pub struct Dispatcher {
     opening: Option<Opening>,
     linger: Option<(Instant, Pin<Box<Sleep>>)>,
     merger: Option<Merger>,
+    keyed: Option<KeyedCalls>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     finished: bool,
 }
@@ -116,6 +119,7 @@ impl Dispatcher {
             opening: Some(scope.opening(&site.function)),
             linger: None,
             merger: Merger::new(scope.runtime(), &site, &fields)?,
+            keyed: KeyedCalls::new(&site, &fields)?,
             cancelled: Box::pin(scope.cancellation().clone().cancelled_owned()),
             finished: false,
             fields,
@@ -217,11 +221,13 @@ impl Dispatcher {
         self.requests = JoinSet::new();
         // Calls of other queries may wait for ours, whoever keeps this one.
         self.merger = None;
+        self.keyed = None;
         self.scope.failure().unwrap_or(error)
     }
 
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
         let mut changed = self.take_merged(cx)?;
+        changed |= self.take_turns(cx);
         while let Poll::Ready(Some(joined)) = self.requests.poll_join_next(cx) {
             let settled = joined.map_err(|error| self.lost_request(error))??;
             self.settle(settled)?;
@@ -436,6 +442,9 @@ impl Dispatcher {
     }
 
     fn give_out(&mut self, calls: &CallRuns, values: &ArrayRef) {
+        if let Some(keyed) = &mut self.keyed {
+            keyed.answered(calls);
+        }
         let mut offset = 0;
         for run in calls.iter() {
             self.output.add(run.position, values, offset, run.len);
@@ -464,6 +473,19 @@ impl Dispatcher {
             }
         }
         Ok(changed)
+    }
+
+    /// Queues the calls whose ordering key has become free.
+    fn take_turns(&mut self, cx: &Context<'_>) -> bool {
+        let Some(keyed) = &mut self.keyed else { return false };
+        let turns = keyed.take(cx);
+        let changed = !turns.is_empty();
+        for (position, args, arrived) in turns {
+            let mut calls = CallRuns::default();
+            calls.push(position, 1);
+            self.batcher.push(args, calls, arrived);
+        }
+        changed
     }
 
     /// Leaves out rows with NULL arguments if the function does not take them.
@@ -514,7 +536,12 @@ impl Dispatcher {
                 self.output.add(position, array, row, 1);
             })?,
         };
-        self.batcher.push(args, calls, Instant::now());
+        let now = Instant::now();
+        let (args, calls) = match &mut self.keyed {
+            None => (args, calls),
+            Some(keyed) => keyed.admit(args, calls, now)?,
+        };
+        self.batcher.push(args, calls, now);
         Ok(())
     }
 

@@ -3,6 +3,7 @@
 mod batching;
 mod caching;
 mod failing;
+mod keyed;
 mod lifecycle;
 mod limiting;
 mod merging;
