@@ -22,6 +22,8 @@ mod typed;
 pub use adapter::AsyncUdf;
 pub use answer::{BatchAnswer, RateHints, ResponseMetadata, Usage};
 pub use context::{CallContext, FunctionContext, Parameters};
+pub use dispatch::histogram::{Histogram, HistogramSnapshot};
+pub use dispatch::limit::{Limiter, Limits};
 pub use dispatch::metrics::{CallMetrics, MetricsSnapshot};
 pub use dispatch::{Dispatcher, check_default};
 pub use error::{CallError, ErrorClass};

@@ -87,6 +87,8 @@ impl CallRuns {
 pub(crate) struct Formed {
     pub(crate) args: ArgBatch,
     pub(crate) calls: CallRuns,
+    /// When the oldest row came.
+    pub(crate) arrived: Instant,
 }
 
 /// Rows of one input batch that wait for a request.
@@ -235,6 +237,7 @@ impl Batcher {
                 calls.push(run.position, run.len);
             }
         }
+        let arrived = parts.iter().map(|part| part.arrived).fold(parts[0].arrived, Instant::min);
         let first = &parts[0].args;
         let columns = (0..first.columns().len())
             .map(|column| {
@@ -250,7 +253,7 @@ impl Batcher {
             std::sync::Arc::clone(first.return_field()),
             num_rows,
         );
-        Ok(Some(Formed { args, calls }))
+        Ok(Some(Formed { args, calls, arrived }))
     }
 
     /// Takes `rows` rows off the first chunk, without copying.
@@ -258,17 +261,15 @@ impl Batcher {
         let chunk = self.chunks.front_mut()?;
         self.waiting -= rows;
         let len = chunk.args.num_rows();
+        let arrived = chunk.arrived;
         if rows == len {
-            return self
-                .chunks
-                .pop_front()
-                .map(|chunk| Formed { args: chunk.args, calls: chunk.calls });
+            let chunk = self.chunks.pop_front()?;
+            return Some(Formed { args: chunk.args, calls: chunk.calls, arrived });
         }
-        let taken =
-            Formed { args: chunk.args.slice(0, rows), calls: chunk.calls.split_front(rows) };
+        let (args, calls) = (chunk.args.slice(0, rows), chunk.calls.split_front(rows));
         chunk.args = chunk.args.slice(rows, len - rows);
         chunk.sizes.drop_front(rows);
-        Some(taken)
+        Some(Formed { args, calls, arrived })
     }
 }
 

@@ -3,6 +3,9 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::dispatch::histogram::{Histogram, HistogramSnapshot};
+use crate::error::{CallError, ErrorClass};
+
 /// Counters of one call site, over all partitions of an execution.
 #[derive(Debug, Default)]
 pub struct CallMetrics {
@@ -12,7 +15,8 @@ pub struct CallMetrics {
     attempts: AtomicUsize,
     retries: AtomicUsize,
     timeouts: AtomicUsize,
-    failures: AtomicUsize,
+    throttled: AtomicUsize,
+    failures: [AtomicUsize; ErrorClass::ALL.len()],
     dedup_hits: AtomicUsize,
     cache_hits: AtomicUsize,
     in_flight: AtomicUsize,
@@ -20,6 +24,10 @@ pub struct CallMetrics {
     request_nanos: AtomicU64,
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
+    buffered_rows: AtomicUsize,
+    batch_size: Histogram,
+    batch_latency: Histogram,
+    call_duration: Histogram,
 }
 
 /// The state of [`CallMetrics`] at one moment.
@@ -37,6 +45,8 @@ pub struct MetricsSnapshot {
     pub retries: usize,
     /// Attempts and requests that timed out.
     pub timeouts: usize,
+    /// Attempts that were refused because of a limit.
+    pub throttled: usize,
     /// Calls that failed for good.
     pub failures: usize,
     /// Calls that were answered by an equal one.
@@ -69,7 +79,8 @@ impl CallMetrics {
         add_attempts => attempts;
         add_retries => retries;
         add_timeouts => timeouts;
-        add_failures => failures;
+        add_throttled => throttled;
+        add_buffered_rows => buffered_rows;
         add_dedup_hits => dedup_hits;
         add_cache_hits => cache_hits;
     }
@@ -82,6 +93,22 @@ impl CallMetrics {
     pub(crate) fn add_request_time(&self, time: Duration) {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.request_nanos.fetch_add(nanos, Ordering::Relaxed);
+        self.call_duration.record(micros(time));
+    }
+
+    /// Counts calls that failed for good.
+    pub(crate) fn add_failures(&self, error: &CallError, calls: usize) {
+        self.failures[error.class() as usize].fetch_add(calls, Ordering::Relaxed);
+    }
+
+    /// Counts requests of `rows` rows each, of which the oldest row had waited.
+    pub(crate) fn add_batches(&self, requests: usize, rows: usize, waited: Duration) {
+        self.batch_size.record_many(rows as u64, requests as u64);
+        self.batch_latency.record_many(micros(waited), requests as u64);
+    }
+
+    pub(crate) fn remove_buffered_rows(&self, rows: usize) {
+        self.buffered_rows.fetch_sub(rows, Ordering::Relaxed);
     }
 
     /// Counts a request as in flight until the guard is dropped.
@@ -96,6 +123,32 @@ impl CallMetrics {
         self.in_flight.load(Ordering::Relaxed)
     }
 
+    /// Returns the number of rows taken in and not yet given out.
+    pub fn buffered_rows(&self) -> usize {
+        self.buffered_rows.load(Ordering::Relaxed)
+    }
+
+    /// Returns the calls that failed for good, by the class of their error.
+    pub fn failures(&self) -> [(ErrorClass, usize); ErrorClass::ALL.len()] {
+        ErrorClass::ALL.map(|class| (class, self.failures[class as usize].load(Ordering::Relaxed)))
+    }
+
+    /// Returns the rows of requests.
+    pub fn batch_size(&self) -> HistogramSnapshot {
+        self.batch_size.snapshot()
+    }
+
+    /// Returns how long the oldest row of each request had waited when it left, in microseconds.
+    pub fn batch_latency(&self) -> HistogramSnapshot {
+        self.batch_latency.snapshot()
+    }
+
+    /// Returns how long attempts took, in microseconds; rows that a row-wise function answered at
+    /// once are one attempt together.
+    pub fn call_duration(&self) -> HistogramSnapshot {
+        self.call_duration.snapshot()
+    }
+
     /// Reads all counters.
     pub fn snapshot(&self) -> MetricsSnapshot {
         let read = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
@@ -106,7 +159,8 @@ impl CallMetrics {
             attempts: read(&self.attempts),
             retries: read(&self.retries),
             timeouts: read(&self.timeouts),
-            failures: read(&self.failures),
+            throttled: read(&self.throttled),
+            failures: self.failures.iter().map(read).sum(),
             dedup_hits: read(&self.dedup_hits),
             cache_hits: read(&self.cache_hits),
             in_flight_max: read(&self.in_flight_max),
@@ -115,6 +169,10 @@ impl CallMetrics {
             output_tokens: self.output_tokens.load(Ordering::Relaxed),
         }
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// A request in flight.

@@ -5,6 +5,7 @@ mod batch;
 mod budget;
 pub(crate) mod dedup;
 mod errors;
+pub mod histogram;
 pub(crate) mod keyed;
 pub mod limit;
 mod merge;
@@ -132,6 +133,7 @@ impl Dispatcher {
     /// first push. Whoever takes them decides: `output_mode` allows it, and a plan that cannot see
     /// the order may as well.
     pub fn with_unordered_output(mut self) -> Self {
+        debug_assert_eq!(self.output.buffered(), 0);
         self.output = Output::unordered(self.site.data_type().clone(), self.site.tries.clone());
         self
     }
@@ -151,6 +153,7 @@ impl Dispatcher {
         }
         let calls = needs_call.as_ref().map_or(num_rows, BooleanBuffer::count_set_bits);
         self.site.metrics.add_rows(num_rows);
+        self.site.metrics.add_buffered_rows(num_rows);
         let args = ArgBatch::new(
             args,
             Arc::clone(&self.fields),
@@ -188,7 +191,10 @@ impl Dispatcher {
 
     /// Takes the values of the next `count` rows, which must be ready and belong to one push.
     pub fn take(&mut self, count: usize) -> Result<ArrayRef, CallError> {
-        self.output.take(count).map_err(|error| self.conversion("an answer", error))
+        let values = self.output.take(count);
+        let values = values.map_err(|error| self.conversion("an answer", error))?;
+        self.site.metrics.remove_buffered_rows(count);
+        Ok(values)
     }
 
     /// Takes the values of up to `max` rows that are ready, in whatever order, and the numbers of
@@ -196,7 +202,11 @@ impl Dispatcher {
     ///
     /// Only for [`Dispatcher::with_unordered_output`].
     pub fn take_any(&mut self, max: usize) -> Result<Option<(UInt64Array, ArrayRef)>, CallError> {
-        self.output.take_any(max).map_err(|error| self.conversion("an answer", error))
+        let taken = self.output.take_any(max);
+        if let Ok(Some((rows, _))) = &taken {
+            self.site.metrics.remove_buffered_rows(rows.len());
+        }
+        taken.map_err(|error| self.conversion("an answer", error))
     }
 
     /// Sends requests that are due and takes in answers.
@@ -265,7 +275,7 @@ impl Dispatcher {
         }
         let formed = self.batcher.form().map_err(|error| self.conversion("an argument", error))?;
         if let Some(formed) = formed {
-            self.count_requests(1, formed.args.num_rows());
+            self.count_requests(1, formed.args.num_rows(), formed.arrived);
             let number = self.site.next_request.fetch_add(1, Ordering::Relaxed);
             self.spawn(Request {
                 args: formed.args,
@@ -320,7 +330,8 @@ impl Dispatcher {
         let rows = args.num_rows().min(BURST_ROWS);
         // Numbers are names, not counts: rows that are not started now get new ones later.
         let number = self.site.next_request.fetch_add(rows as u64, Ordering::Relaxed);
-        let deadline = after(Instant::now(), self.site.options.attempt_timeout());
+        let begun = Instant::now();
+        let deadline = after(begun, self.site.options.attempt_timeout());
         let ctx = call_context(&self.scope, &self.site, number, 1, deadline);
         let burst =
             catch_panic(function.declaration().name(), || function.start(&args, 0..rows, &ctx, cx));
@@ -331,9 +342,12 @@ impl Dispatcher {
         let answered = burst.answered.values().len();
         let started = answered + usize::from(burst.pending.is_some());
         let Some(formed) = self.batcher.pop(started) else { return Ok(false) };
-        let Formed { args, calls } = formed;
-        self.count_requests(started, started);
-        self.site.metrics.add_attempts(answered);
+        let Formed { args, calls, arrived } = formed;
+        self.count_requests(started, 1, arrived);
+        if answered > 0 {
+            self.site.metrics.add_attempts(answered);
+            self.site.metrics.add_request_time(begun.elapsed());
+        }
         if let Some(pending) = burst.pending {
             self.spawn(Request {
                 args: args.slice(answered, 1),
@@ -404,9 +418,11 @@ impl Dispatcher {
         self.requests.spawn(settle(request, Arc::clone(&self.site), Arc::clone(&self.scope)));
     }
 
-    fn count_requests(&self, requests: usize, calls: usize) {
+    /// Counts requests of `rows` rows each, of which the oldest came at `arrived`.
+    fn count_requests(&self, requests: usize, rows: usize, arrived: Instant) {
         self.site.metrics.add_requests(requests);
-        self.site.metrics.add_calls(calls);
+        self.site.metrics.add_calls(requests * rows);
+        self.site.metrics.add_batches(requests, rows, arrived.elapsed());
     }
 
     /// Takes in what came of a request.
@@ -556,6 +572,12 @@ impl Dispatcher {
 
     fn conversion(&self, what: &str, error: impl fmt::Display) -> CallError {
         conversion(self.site.function().name(), what, error)
+    }
+}
+
+impl Drop for Dispatcher {
+    fn drop(&mut self) {
+        self.site.metrics.remove_buffered_rows(self.output.buffered());
     }
 }
 

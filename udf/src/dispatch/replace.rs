@@ -23,7 +23,7 @@ pub(crate) fn replacement(
     rows: usize,
 ) -> Result<ArrayRef, CallError> {
     let data_type = site.data_type();
-    site.metrics.add_failures(rows);
+    site.metrics.add_failures(error, rows);
     if error.class().ends_query() {
         return Err(error.clone());
     }

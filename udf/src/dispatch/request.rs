@@ -183,6 +183,7 @@ impl Runner {
             }
             if failure.is_throttled() {
                 // Being throttled uses up no attempt.
+                self.site.metrics.add_throttled(1);
                 tries.attempts -= 1;
                 tries.throttled += 1;
             }
@@ -353,6 +354,7 @@ impl Runner {
             let half = rows / 2;
             for (offset, len) in [(0, half), (half, rows - half)] {
                 self.site.metrics.add_requests(1);
+                self.site.metrics.add_batches(1, len, Duration::ZERO);
                 self.renumber();
                 let (args, calls) = (args.slice(offset, len), calls.slice(offset, len));
                 self.call(args, calls, None, None).await?;
@@ -399,7 +401,7 @@ impl Runner {
         if rows.is_empty() {
             return;
         }
-        self.site.metrics.add_failures(rows.len());
+        self.site.metrics.add_failures(error, rows.len());
         self.settled.replaced.push(Replaced {
             calls: calls.slice(rows.start, rows.len()),
             values: values.slice(rows.start, rows.len()),

@@ -6,6 +6,7 @@ mod failing;
 mod keyed;
 mod lifecycle;
 mod limiting;
+mod measuring;
 mod merging;
 mod no_arguments;
 mod retrying;
