@@ -34,7 +34,15 @@ pub struct CallColumn {
 
 impl fmt::Display for CallColumn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} AS {}", self.call, self.name)?;
+        // As its user wrote it, `PREDICT(m, x)`; the expression's own text knows the function only.
+        let shown = match &self.call {
+            Expr::ScalarFunction(call) => call.func.display_name(&call.args).ok(),
+            _ => None,
+        };
+        match shown {
+            Some(call) => write!(f, "{call} AS {}", self.name)?,
+            None => write!(f, "{} AS {}", self.call, self.name)?,
+        }
         match &self.guard {
             Some(guard) => write!(f, " WHEN {guard}"),
             None => Ok(()),
