@@ -234,3 +234,153 @@ impl AsyncBatchFunction for ForeignFunction {
         Ok(BatchAnswer::new(values))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::hash::DefaultHasher;
+    use std::time::Duration;
+
+    use arrow::array::{AsArray, Int64Array};
+    use arrow::datatypes::{Field, Int64Type};
+    use datafusion_expr::async_udf::AsyncScalarUDFImpl;
+    use datafusion_expr::{Volatility, col};
+
+    use super::*;
+    use crate::runtime::FarcallRuntime;
+    use crate::testing::ScriptedFunction;
+
+    #[test]
+    fn equality_and_hash_ignore_the_site() {
+        let (numbered, plain) = (scripted("f").with_site(7), scripted("f"));
+        assert_eq!(numbered, plain);
+        assert_eq!(hash(&numbered), hash(&plain));
+    }
+
+    #[test]
+    fn equality_sees_function_and_options() {
+        assert_ne!(scripted("f"), scripted("g"));
+        let options = CallOptions::new().with_timeout(Duration::from_secs(1));
+        assert_ne!(scripted("f"), scripted("f").with_call_options(options));
+    }
+
+    #[test]
+    fn is_found_inside_the_function_it_is_registered_as() {
+        let udf = scripted("f").with_site(3).into_scalar_udf();
+        assert_eq!(AsyncUdf::find(&udf).and_then(AsyncUdf::site), Some(3));
+        assert_eq!(udf.signature().volatility, Volatility::Volatile);
+    }
+
+    #[test]
+    fn a_call_is_shown_with_its_options() {
+        let options = CallOptions::new().with_max_attempts(5);
+        let udf = scripted("f").with_call_options(options);
+        assert_eq!(udf.schema_name(&[col("a")]).unwrap(), "f(a,max_attempts => '5')");
+    }
+
+    #[test]
+    fn a_call_is_shown_as_the_function_wants_it() {
+        let (function, _) = ScriptedFunction::new("predict")
+            .with_declaration(|d| d.with_display(|args| format!("PREDICT(m, {})", args.join(", "))))
+            .build();
+        let udf = AsyncUdf::new(function);
+        assert_eq!(udf.schema_name(&[col("a")]).unwrap(), "PREDICT(m, a)");
+    }
+
+    #[test]
+    fn calling_it_as_an_expression_names_what_is_missing() {
+        let args = invoke_args(vec![Some(1)]);
+        let error = scripted("f").invoke_with_args(args).unwrap_err().to_string();
+        assert!(error.contains("async function f") && error.contains("planner rules"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_function_written_for_datafusion_becomes_one_of_ours() {
+        let udf = AsyncUdf::from_foreign(&foreign()).unwrap();
+        let declaration = udf.function().declaration();
+        assert_eq!((declaration.name(), declaration.null_input()), ("foreign", NullInput::Send));
+        assert_eq!(declaration.options().max_batch_size(), 7);
+        assert_eq!(declaration.determinism(), Determinism::Deterministic);
+        let ours = udf.into_async_scalar_udf(&Arc::new(FarcallRuntime::new()));
+        let answer = ours.invoke_async_with_args(invoke_args(vec![Some(1), None])).await.unwrap();
+        let answer = answer.into_array(2).unwrap();
+        let answer: Vec<_> = answer.as_primitive::<Int64Type>().iter().collect();
+        assert_eq!(answer, [Some(-1), None]);
+    }
+
+    #[tokio::test]
+    async fn an_error_of_a_foreign_function_is_its_own() {
+        let udf = AsyncUdf::from_foreign(&foreign()).unwrap();
+        let ours = udf.into_async_scalar_udf(&Arc::new(FarcallRuntime::new()));
+        let error = ours.invoke_async_with_args(invoke_args(vec![Some(0)])).await.unwrap_err();
+        let Some(CallError::Function { function, message }) = CallError::find(&error) else {
+            panic!("{error}")
+        };
+        assert_eq!(function, "foreign");
+        assert!(message.ends_with("zero is not accepted"), "{message}");
+    }
+
+    #[test]
+    fn only_foreign_async_functions_are_wrapped() {
+        assert!(AsyncUdf::from_foreign(&scripted("f").into_scalar_udf()).is_none());
+    }
+
+    fn scripted(name: &str) -> AsyncUdf {
+        AsyncUdf::new(ScriptedFunction::new(name).build().0)
+    }
+
+    fn hash(udf: &AsyncUdf) -> u64 {
+        let mut state = DefaultHasher::new();
+        udf.hash(&mut state);
+        state.finish()
+    }
+
+    fn invoke_args(rows: Vec<Option<i64>>) -> ScalarFunctionArgs {
+        let field: FieldRef = Arc::new(Field::new("x", DataType::Int64, true));
+        ScalarFunctionArgs {
+            number_rows: rows.len(),
+            args: vec![ColumnarValue::Array(Arc::new(Int64Array::from(rows)))],
+            arg_fields: vec![Arc::clone(&field)],
+            return_field: field,
+            config_options: Arc::default(),
+        }
+    }
+
+    fn foreign() -> ScalarUDF {
+        let signature = Signature::exact(vec![DataType::Int64], Volatility::Stable);
+        AsyncScalarUDF::new(Arc::new(Negate(signature))).into_scalar_udf()
+    }
+
+    #[derive(Debug, PartialEq, Eq, Hash)]
+    struct Negate(Signature);
+
+    impl ScalarUDFImpl for Negate {
+        fn name(&self) -> &str {
+            "foreign"
+        }
+        fn signature(&self) -> &Signature {
+            &self.0
+        }
+        fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+            Ok(DataType::Int64)
+        }
+        fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+            not_impl_err!("asynchronous alone")
+        }
+    }
+
+    #[async_trait]
+    impl AsyncScalarUDFImpl for Negate {
+        fn ideal_batch_size(&self) -> Option<usize> {
+            Some(7)
+        }
+        async fn invoke_async_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+            let x = args.args[0].to_array(args.number_rows)?;
+            let x = x.as_primitive::<Int64Type>();
+            if x.iter().any(|x| x == Some(0)) {
+                return exec_err!("zero is not accepted");
+            }
+            let negated: Int64Array = x.iter().map(|x| x.map(|x| -x)).collect();
+            Ok(ColumnarValue::Array(Arc::new(negated)))
+        }
+    }
+}

@@ -581,3 +581,136 @@ impl ArgBatch {
         self.columns.iter().map(|column| ScalarValue::try_from_array(column, row)).collect()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, StringArray};
+    use datafusion_common::ScalarValue;
+
+    use super::*;
+
+    #[test]
+    fn datafusion_is_told_that_every_function_is_volatile() {
+        let signature = Signature::any(1, Volatility::Immutable);
+        let declaration = Declaration::with_signature("f", signature, DataType::Int64);
+        assert_eq!(declaration.signature().volatility, Volatility::Volatile);
+        assert_eq!(declaration.determinism(), Determinism::Deterministic);
+    }
+
+    #[test]
+    fn results_are_nullable_whatever_the_function_says() {
+        let field: FieldRef = Arc::new(Field::new("y", DataType::Int64, false));
+        let declaration = declared("f").with_return_field(move |_| Ok(Arc::clone(&field)));
+        let args = ReturnFieldArgs { arg_fields: &[], scalar_arguments: &[] };
+        assert!(declaration.return_field(&args).unwrap().is_nullable());
+    }
+
+    #[test]
+    fn the_result_may_depend_on_a_literal() {
+        let declaration = declared("f").with_return_field(|args| match args.scalar_arguments {
+            [Some(ScalarValue::Utf8(Some(name)))] => {
+                Ok(Arc::new(Field::new(name, DataType::Utf8, true)))
+            }
+            _ => datafusion_common::plan_err!("expected a literal"),
+        });
+        let literal = ScalarValue::from("label");
+        let known = ReturnFieldArgs { arg_fields: &[], scalar_arguments: &[Some(&literal)] };
+        assert_eq!(declaration.return_field(&known).unwrap().name(), "label");
+        let unknown = ReturnFieldArgs { arg_fields: &[], scalar_arguments: &[None] };
+        assert!(declaration.return_field(&unknown).is_err());
+    }
+
+    #[test]
+    fn coercion_makes_the_signature_user_defined() {
+        let declaration = declared("f").with_coerce_types(|_| Ok(vec![DataType::Utf8]));
+        assert_eq!(declaration.signature().type_signature, TypeSignature::UserDefined);
+        let coerce = declaration.coerce_types().unwrap();
+        assert_eq!(coerce(&[DataType::Int64]).unwrap(), [DataType::Utf8]);
+    }
+
+    #[test]
+    fn parameters_can_be_named() {
+        let declaration = declared("f").with_parameter_names(vec!["x".into()]).unwrap();
+        assert_eq!(declaration.signature().parameter_names, Some(vec!["x".into()]));
+        assert!(declared("f").with_parameter_names(vec!["x".into(), "y".into()]).is_err());
+    }
+
+    #[test]
+    fn what_is_volatile_or_has_side_effects_is_not_reused() {
+        assert!(declared("f").is_reusable());
+        assert!(!declared("f").with_determinism(Determinism::Volatile).is_reusable());
+        assert!(!declared("f").with_side_effects(true).is_reusable());
+    }
+
+    #[test]
+    fn functions_are_equal_by_name_version_and_recipe() {
+        let function = |change: fn(Declaration) -> Declaration| {
+            AsyncFunction::scalar(Constant(change(declared("f"))))
+        };
+        let recipe = |bytes: u8| Recipe { kind: "model".into(), bytes: vec![bytes] };
+        let plain = function(|d| d);
+        assert_eq!(plain, function(|d| d.with_aliases(["g"])));
+        assert_ne!(plain, function(|d| d.with_version("2")));
+        let one = AsyncFunction::scalar(Constant(declared("f").with_recipe(recipe(1))));
+        let two = AsyncFunction::scalar(Constant(declared("f").with_recipe(recipe(2))));
+        assert!(one != two && one != plain && one == one.clone());
+    }
+
+    #[test]
+    fn debug_keeps_the_recipe_to_itself() {
+        let recipe = Recipe { kind: "model".into(), bytes: vec![42; 3] };
+        let shown = format!("{:?}", declared("f").with_recipe(recipe));
+        assert!(shown.contains("\"f\"") && !shown.contains("42"), "{shown}");
+    }
+
+    #[test]
+    fn arguments_are_cut_and_picked_by_row() {
+        let args = batch();
+        assert_eq!(args.slice(1, 2).row(0).unwrap(), args.row(1).unwrap());
+        let picked = args.take(&UInt32Array::from(vec![2, 0])).unwrap();
+        assert_eq!(picked.num_rows(), 2);
+        assert_eq!(picked.row(0).unwrap(), [ScalarValue::from(3_i64), ScalarValue::from("c")]);
+    }
+
+    #[test]
+    fn arguments_without_columns_still_have_rows() {
+        let field: FieldRef = Arc::new(Field::new("y", DataType::Int64, true));
+        let args = ArgBatch::new(vec![], [].into(), field, 5);
+        assert_eq!(args.slice(2, 3).num_rows(), 3);
+        assert_eq!(args.take(&UInt32Array::from(vec![4])).unwrap().num_rows(), 1);
+    }
+
+    fn declared(name: &str) -> Declaration {
+        Declaration::new(name, vec![DataType::Int64], DataType::Int64)
+    }
+
+    fn batch() -> ArgBatch {
+        let fields: Arc<[FieldRef]> = [
+            Arc::new(Field::new("x", DataType::Int64, true)),
+            Arc::new(Field::new("t", DataType::Utf8, true)),
+        ]
+        .into();
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(Int64Array::from(vec![1, 2, 3])),
+            Arc::new(StringArray::from(vec!["a", "b", "c"])),
+        ];
+        ArgBatch::new(columns, Arc::clone(&fields), Arc::clone(&fields[0]), 3)
+    }
+
+    #[derive(Debug)]
+    struct Constant(Declaration);
+
+    #[async_trait]
+    impl AsyncScalarFunction for Constant {
+        fn declaration(&self) -> &Declaration {
+            &self.0
+        }
+        async fn eval(
+            &self,
+            _: Vec<ScalarValue>,
+            _: &CallContext,
+        ) -> Result<ScalarValue, CallError> {
+            Ok(ScalarValue::from(1_i64))
+        }
+    }
+}

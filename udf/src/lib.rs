@@ -11,6 +11,7 @@ pub mod dispatch;
 mod error;
 mod function;
 mod options;
+mod plain;
 mod rows;
 mod runtime;
 mod scope;

@@ -364,3 +364,98 @@ closures!(A 0, B 1, C 2);
 closures!(A 0, B 1, C 2, D 3);
 closures!(A 0, B 1, C 2, D 3, E 4);
 closures!(A 0, B 1, C 2, D 3, E 4, G 5);
+
+#[cfg(test)]
+mod tests {
+    use std::fmt::Debug;
+
+    use arrow::array::Int64Array;
+    use arrow::datatypes::{Field, FieldRef};
+    use datafusion_expr::TypeSignature;
+
+    use super::*;
+
+    #[test]
+    fn the_signature_follows_the_closure() {
+        let function = async_fn("f", |_: String, _: Option<f64>, _: bool| async move {
+            Ok::<Vec<u8>, CallError>(vec![])
+        })
+        .build();
+        let types = vec![DataType::Utf8, DataType::Float64, DataType::Boolean];
+        let signature = &function.declaration().signature().type_signature;
+        assert_eq!(*signature, TypeSignature::Exact(types));
+        assert_eq!(function.declaration().null_input(), NullInput::Send);
+        assert!(function.is_row_wise());
+    }
+
+    #[test]
+    fn a_closure_without_options_skips_nulls() {
+        let function = async_fn("f", |x: i64| async move { Ok::<i64, CallError>(x) }).build();
+        assert_eq!(function.declaration().null_input(), NullInput::Skip);
+    }
+
+    #[test]
+    fn a_closure_can_be_volatile_and_have_options() {
+        let options = CallOptions::new().with_buffer_capacity(3);
+        let function = async_fn("f", |x: i64| async move { Ok::<i64, CallError>(x) })
+            .volatile()
+            .with_options(options.clone())
+            .with_declaration(|declaration| declaration.with_version("2"))
+            .build();
+        let declaration = function.declaration();
+        assert_eq!(declaration.determinism(), Determinism::Volatile);
+        assert_eq!((declaration.options(), declaration.version()), (&options, "2"));
+    }
+
+    #[test]
+    fn every_type_survives_the_way_through_arrow() {
+        keeps([true, false]);
+        keeps([i8::MIN, i8::MAX]);
+        keeps([i16::MIN, i16::MAX]);
+        keeps([i32::MIN, i32::MAX]);
+        keeps([i64::MIN, i64::MAX]);
+        keeps([u8::MIN, u8::MAX]);
+        keeps([u16::MIN, u16::MAX]);
+        keeps([u32::MIN, u32::MAX]);
+        keeps([u64::MIN, u64::MAX]);
+        keeps([f32::MIN, f32::INFINITY]);
+        keeps([f64::MIN, f64::MIN_POSITIVE]);
+        keeps(["", "grün"].map(String::from));
+        keeps([vec![], vec![0_u8, 255]]);
+    }
+
+    #[test]
+    fn a_null_is_none_for_an_option_and_no_value_at_all_otherwise() {
+        let mut builder = <Option<i64> as TypedValue>::builder(2);
+        <Option<i64> as TypedValue>::append(&mut builder, Some(None));
+        <Option<i64> as TypedValue>::append(&mut builder, None);
+        let array = <Option<i64> as TypedValue>::finish(builder);
+        assert_eq!(array.null_count(), 2);
+        let optional = <Option<i64> as TypedValue>::downcast(&array).unwrap();
+        assert_eq!(<Option<i64> as TypedValue>::read(&optional, 0), Some(None));
+        assert_eq!(i64::read(&optional, 0), None);
+    }
+
+    #[test]
+    fn columns_of_another_type_are_not_read() {
+        let field: FieldRef = Arc::new(Field::new("x", DataType::Int64, true));
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+        let args = ArgBatch::new(vec![column], [Arc::clone(&field)].into(), field, 1);
+        assert!(<(i64,)>::columns(&args).is_some());
+        assert!(<(String,)>::columns(&args).is_none());
+        assert!(<(i64, i64)>::columns(&args).is_none());
+    }
+
+    /// Writes values into an array and reads them back, as they are and as options.
+    fn keeps<T: TypedValue + Clone + PartialEq + Debug, const N: usize>(values: [T; N]) {
+        let mut builder = T::builder(N);
+        values.iter().for_each(|value| T::append(&mut builder, Some(value.clone())));
+        let array = T::finish(builder);
+        assert_eq!(*array.data_type(), T::data_type());
+        let read = T::downcast(&array).unwrap();
+        let values_again: Vec<T> = (0..N).filter_map(|row| T::read(&read, row)).collect();
+        assert_eq!(values_again, values);
+        let optional = <Option<T>>::downcast(&array).unwrap();
+        assert_eq!(<Option<T>>::read(&optional, 0), Some(Some(values[0].clone())));
+    }
+}

@@ -48,7 +48,7 @@ pub fn check_default(text: &str, data_type: &DataType) -> Result<(), CallError> 
 }
 
 /// Reads the value of `on_error = 'default:VALUE'`.
-pub(crate) fn default_value(text: &str, data_type: &DataType) -> Result<ScalarValue, CallError> {
+fn default_value(text: &str, data_type: &DataType) -> Result<ScalarValue, CallError> {
     ScalarValue::try_from_string(text.to_owned(), data_type).map_err(|_| CallError::BadOption {
         option: "on_error".into(),
         message: format!("default '{text}' is not a value of type {data_type}"),

@@ -4,6 +4,7 @@ mod batching;
 mod failing;
 mod lifecycle;
 mod merging;
+mod no_arguments;
 mod retrying;
 mod row_wise;
 mod timing;
