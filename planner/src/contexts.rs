@@ -1,7 +1,9 @@
 //! Tests of whole queries: the plan, the rows of the synchronous twin, and the number of calls.
 
 use crate::calls::plan_has_call;
-use crate::testing::{assert_plan, calls, optimized, optimized_without, try_optimized};
+use crate::testing::{
+    assert_plan, assert_twin_rows, calls, columns, optimized, optimized_without, try_optimized,
+};
 use crate::{check_calls, optimizer_rules};
 
 /// Queries with calls in every clause that is split, with the calls that a lazy row-at-a-time
@@ -89,6 +91,36 @@ const QUERIES: &[(&str, &str)] = &[
         "f 120",
     ),
     ("SELECT f(1)", "f 1"),
+    // Calls wait for what drops rows.
+    ("SELECT x, f(x) AS v FROM t ORDER BY x LIMIT 5", "f 5"),
+    ("SELECT f(x) AS v FROM t ORDER BY k DESC, x LIMIT 5 OFFSET 5", "f 5"),
+    ("SELECT f(g(x)), g(x), x + 1 AS y FROM t ORDER BY y LIMIT 5", "f 5, g 5"),
+    ("SELECT g(x), x FROM t ORDER BY f(x) DESC LIMIT 5", "f 60, g 5"),
+    ("SELECT v FROM (SELECT x, f(x) AS v, k FROM t) q ORDER BY q.k, q.x LIMIT 3", "f 3"),
+    ("SELECT send(x) FROM t ORDER BY x LIMIT 5", "send 60"),
+    ("SELECT fv(x) FROM t ORDER BY x LIMIT 5", "fv 5"),
+    ("SELECT CASE WHEN k <> 0 THEN f(x / k) END FROM t ORDER BY x LIMIT 5", "f 4"),
+    ("SELECT v FROM (SELECT f(x) AS v, p(x) AS w FROM t) q WHERE w", "f 28, p 60"),
+    ("SELECT v FROM (SELECT f(x) AS v, p(x) AS w FROM t) q WHERE w AND v > 30", "f 28, p 60"),
+    ("SELECT x, f(x) FROM t WHERE p(x) ORDER BY x LIMIT 5", "f 5, p 60"),
+    ("SELECT x FROM t WHERE p(x) AND EXISTS (SELECT 1 FROM b o WHERE o.y = t.x)", "p 10"),
+    ("SELECT x FROM t WHERE p(x) AND q(x) AND x IN (SELECT y FROM b)", "p 10, q 5"),
+    ("SELECT x, f(x) FROM t WHERE p(x) AND x NOT IN (SELECT y FROM b)", "f 23, p 50"),
+    (
+        "SELECT q.v, o.m FROM (SELECT x, f(x) AS v FROM t) q JOIN (SELECT k, max(y) AS m FROM b GROUP BY k) o ON q.x = o.k",
+        "f 5",
+    ),
+    (
+        "SELECT q.v, o.m FROM (SELECT x, f(x) AS v FROM t) q JOIN (SELECT k, max(y) AS m FROM b GROUP BY k) o ON q.v = o.k",
+        "f 60",
+    ),
+    ("SELECT q.v, o.y FROM (SELECT x, f(x) AS v FROM t) q JOIN b o ON q.x = o.k", "f 60"),
+    (
+        "WITH RECURSIVE r AS (SELECT 1 AS v UNION ALL SELECT f(v) FROM r WHERE v < 5) SELECT * FROM r",
+        "f 4",
+    ),
+    ("SELECT f(k) FROM t INTERSECT SELECT f(y) FROM b", "f 70"),
+    ("SELECT f(k) FROM t UNION SELECT g(y) FROM b", "f 60, g 10"),
 ];
 
 #[test]
@@ -101,6 +133,20 @@ fn rows_are_those_of_the_synchronous_twin_and_no_call_is_made_twice() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn calls_in_derived_tables_are_split_as_well() {
+    let nested = QUERIES.iter().filter(|(sql, _)| !sql.starts_with("WITH"));
+    for (sql, _) in nested {
+        let names: Vec<String> = (0..columns(sql)).map(|column| format!("c{column}")).collect();
+        let names = names.join(", ");
+        let sql = format!(
+            "WITH inner_query ({names}) AS ({sql}) \
+             SELECT {names} FROM inner_query WHERE 1 = 1 UNION ALL SELECT {names} FROM inner_query"
+        );
+        assert_twin_rows(&sql);
+    }
 }
 
 #[test]

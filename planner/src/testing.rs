@@ -81,6 +81,11 @@ pub(crate) fn try_optimized(sql: &str) -> Result<LogicalPlan> {
     optimize(&session(), sql, optimizer_rules(), |_, _| {})
 }
 
+/// Returns the number of columns of a query's result.
+pub(crate) fn columns(sql: &str) -> usize {
+    block_on(session().create_logical_plan(sql)).unwrap().schema().fields().len()
+}
+
 /// Says whether every call of a plan stands at the top of a call column.
 pub(crate) fn calls_stand_alone(plan: &LogicalPlan) -> bool {
     let mut alone = true;
