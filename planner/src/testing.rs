@@ -5,6 +5,7 @@
 //! boolean), ask (text to text), fs (number to struct), fv (volatile), send (has side effects).
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -19,6 +20,7 @@ use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
 use datafusion_common::{Column, Result, ScalarValue};
+use datafusion_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion_expr::expr::{Case, ScalarFunction};
 use datafusion_expr::{
     ColumnarValue, Expr, LogicalPlan, Projection, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
@@ -63,6 +65,14 @@ macro_rules! assert_plan {
 }
 pub(crate) use assert_plan;
 
+/// Asserts how a plan looks.
+macro_rules! assert_snapshot_of {
+    ($plan:expr, @$shown:literal) => {
+        insta::assert_snapshot!($plan.display_indent(), @$shown)
+    };
+}
+pub(crate) use assert_snapshot_of;
+
 /// Plans and optimizes a query with all rules.
 pub(crate) fn optimized(sql: &str) -> LogicalPlan {
     let plan = try_optimized(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -79,6 +89,31 @@ pub(crate) fn optimized(sql: &str) -> LogicalPlan {
 /// Plans and optimizes a query with all rules, if it can be.
 pub(crate) fn try_optimized(sql: &str) -> Result<LogicalPlan> {
     optimize(&session(), sql, optimizer_rules(), |_, _| {})
+}
+
+/// Returns the plan of a table of the catalogue.
+pub(crate) fn table(name: &str) -> LogicalPlan {
+    let plan = block_on(session().create_logical_plan(&format!("SELECT * FROM {name}"))).unwrap();
+    plan.inputs()[0].clone()
+}
+
+/// Returns a call of a function of the catalogue, without a site.
+pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let session = session();
+    let udf = session.scalar_functions().get(name).unwrap();
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(udf), args))
+}
+
+/// Plans and analyzes a query.
+pub(crate) fn analyzed(sql: &str) -> LogicalPlan {
+    let session = session();
+    let plan = block_on(session.create_logical_plan(sql)).unwrap();
+    analyze(&session, plan)
+}
+
+/// Analyzes a plan.
+pub(crate) fn analyze(session: &SessionState, plan: LogicalPlan) -> LogicalPlan {
+    session.analyzer().execute_and_check(plan, session.config_options(), |_, _| {}).unwrap()
 }
 
 /// Returns the number of columns of a query's result.
@@ -231,7 +266,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// A session with the analyzer rules and the async functions.
-fn session() -> SessionState {
+pub(crate) fn session() -> SessionState {
     let mut builder = builder();
     for rule in analyzer_rules(Arc::new(SiteCounter::default())) {
         builder = builder.with_analyzer_rule(rule);
@@ -242,7 +277,46 @@ fn session() -> SessionState {
         let udf = AsyncUdf::new(scripted(function.declaration()));
         context.register_udf(udf.into_scalar_udf());
     }
+    context.register_udf(AsyncScalarUDF::new(Arc::new(Foreign)).into_scalar_udf());
     context.state()
+}
+
+/// A function that was written for DataFusion's own async interface; it promises not to be NULL.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Foreign;
+
+impl ScalarUDFImpl for Foreign {
+    fn name(&self) -> &str {
+        "foreign_score"
+    }
+
+    fn signature(&self) -> &Signature {
+        static SIGNATURE: std::sync::LazyLock<Signature> = std::sync::LazyLock::new(|| {
+            Signature::exact(vec![DataType::Int64], Volatility::Immutable)
+        });
+        &SIGNATURE
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Int64)
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        datafusion_common::internal_err!("planner tests make no calls")
+    }
+}
+
+impl AsyncScalarUDFImpl for Foreign {
+    fn invoke_async_with_args<'a, 'b>(
+        &'a self,
+        _: ScalarFunctionArgs,
+    ) -> Pin<Box<dyn Future<Output = Result<ColumnarValue>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async { datafusion_common::internal_err!("planner tests make no calls") })
+    }
 }
 
 /// A session in which the same functions are synchronous.
