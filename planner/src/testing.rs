@@ -14,6 +14,8 @@ use arrow::datatypes::{DataType, Field, Fields};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::functions_aggregate::bool_and_or::bool_or_udaf;
+use datafusion::functions_window::row_number::row_number;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::collect;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
@@ -21,16 +23,16 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
 use datafusion_common::{Column, Result, ScalarValue};
 use datafusion_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
-use datafusion_expr::expr::{Case, ScalarFunction};
+use datafusion_expr::expr::{Case, ScalarFunction, WindowFunction};
 use datafusion_expr::{
-    ColumnarValue, Expr, LogicalPlan, Projection, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility, cast,
+    ColumnarValue, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, Projection,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast, col, lit, not,
 };
 use datafusion_optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 use farcall_udf::{AsyncFunction, AsyncUdf, CallError, Declaration, Determinism, async_fn};
 
 use crate::calls::{find_call, has_call, has_nested_call};
-use crate::logical::AsyncCalc;
+use crate::logical::{AsyncCalc, Resolve, ResolveKind, RowId};
 use crate::{SiteCounter, analyzer_rules, check_calls, optimizer_rules};
 
 /// Asserts that a rule changes the plan of a query, and how, or that it does not.
@@ -190,6 +192,16 @@ pub(crate) fn assert_twin_rows(sql: &str) {
     assert_eq!(got, expected, "rows of {sql}");
 }
 
+/// Returns the rows of a query, sorted.
+pub(crate) fn rows(sql: &str) -> Vec<String> {
+    run_calls(sql).0
+}
+
+/// Returns the rows that a query gives with synchronous functions, sorted.
+pub(crate) fn twin_rows(sql: &str) -> Vec<String> {
+    run(&twin(), sql)
+}
+
 /// Returns how many rows each function was called on, as `f 60, g 6`.
 pub(crate) fn calls(sql: &str) -> String {
     let (got, calls) = run_calls(sql);
@@ -226,7 +238,11 @@ fn run_calls(sql: &str) -> (Vec<String>, BTreeMap<String, u64>) {
                 let projection = Projection::try_new(exprs, Arc::clone(calc.input()))?;
                 Ok(Transformed::yes(LogicalPlan::Projection(projection)))
             }
-            None => Ok(Transformed::no(node)),
+            None => match (RowId::find(&node), Resolve::find(&node)) {
+                (Some(row_id), _) => Ok(Transformed::yes(numbered(row_id)?)),
+                (_, Some(resolve)) => Ok(Transformed::yes(resolved(resolve)?)),
+                _ => Ok(Transformed::no(node)),
+            },
         })
         .data()
         .unwrap();
@@ -238,6 +254,48 @@ fn run_calls(sql: &str) -> (Vec<String>, BTreeMap<String, u64>) {
     });
     let counts = counts.0.lock().unwrap().clone();
     (sorted(&rows), counts)
+}
+
+/// A `RowId` as a window function.
+fn numbered(node: &RowId) -> Result<LogicalPlan> {
+    let number = row_number().alias(node.column());
+    LogicalPlanBuilder::from(node.input().as_ref().clone()).window([number])?.build()
+}
+
+/// A `Resolve` as window functions, a filter and a projection.
+fn resolved(node: &Resolve) -> Result<LogicalPlan> {
+    let id = Expr::Column(node.row_id().clone());
+    let matched = Expr::Column(node.matched().clone());
+    let any = WindowFunction::new(bool_or_udaf(), vec![matched.clone()]);
+    let any = Expr::from(any).partition_by(vec![id.clone()]).build()?.alias("any_match");
+    let first = row_number().partition_by(vec![id]).build()?.alias("candidate");
+    let first_one = col("candidate").eq(lit(1_u64));
+    let kept = match node.kind() {
+        ResolveKind::Outer => matched.clone().or(not(col("any_match")).and(first_one)),
+        ResolveKind::Semi => col("any_match").and(first_one),
+        ResolveKind::Anti => not(col("any_match")).and(first_one),
+        ResolveKind::Mark(..) => first_one,
+    };
+    let outputs = node.outputs().iter().map(|output| {
+        let column = Expr::Column(output.column.clone());
+        if !output.nulled {
+            return column;
+        }
+        let name = output.column.clone();
+        let branch = (Box::new(matched.clone()), Box::new(column));
+        Expr::Case(Case::new(None, vec![branch], None)).alias_qualified(name.relation, name.name)
+    });
+    let mark = match node.kind() {
+        ResolveKind::Mark(qualifier, name) => {
+            Some(col("any_match").alias_qualified(qualifier.clone(), name))
+        }
+        _ => None,
+    };
+    LogicalPlanBuilder::from(node.input().as_ref().clone())
+        .window([any, first])?
+        .filter(kept)?
+        .project(outputs.chain(mark))?
+        .build()
 }
 
 fn run(session: &SessionState, sql: &str) -> Vec<String> {
