@@ -5,6 +5,7 @@
 //! boolean), ask (text to text), fs (number to struct), fv (volatile), send (has side effects).
 
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -13,22 +14,25 @@ use arrow::datatypes::{DataType, Field, Fields};
 use arrow::util::pretty::pretty_format_batches;
 use datafusion::datasource::MemTable;
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::functions_aggregate::bool_and_or::bool_or_udaf;
+use datafusion::functions_window::row_number::row_number;
 use datafusion::physical_optimizer::optimizer::PhysicalOptimizer;
 use datafusion::physical_plan::collect;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
 use datafusion::prelude::{SessionConfig, SessionContext};
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
 use datafusion_common::{Column, Result, ScalarValue};
-use datafusion_expr::expr::{Case, ScalarFunction};
+use datafusion_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
+use datafusion_expr::expr::{Case, ScalarFunction, WindowFunction};
 use datafusion_expr::{
-    ColumnarValue, Expr, LogicalPlan, Projection, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl,
-    Signature, Volatility, cast,
+    ColumnarValue, Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, Projection,
+    ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility, cast, col, lit, not,
 };
 use datafusion_optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 use farcall_udf::{AsyncFunction, AsyncUdf, CallError, Declaration, Determinism, async_fn};
 
 use crate::calls::{find_call, has_call, has_nested_call};
-use crate::logical::AsyncCalc;
+use crate::logical::{AsyncCalc, Resolve, ResolveKind, RowId};
 use crate::{SiteCounter, analyzer_rules, check_calls, optimizer_rules};
 
 /// Asserts that a rule changes the plan of a query, and how, or that it does not.
@@ -63,6 +67,14 @@ macro_rules! assert_plan {
 }
 pub(crate) use assert_plan;
 
+/// Asserts how a plan looks.
+macro_rules! assert_snapshot_of {
+    ($plan:expr, @$shown:literal) => {
+        insta::assert_snapshot!($plan.display_indent(), @$shown)
+    };
+}
+pub(crate) use assert_snapshot_of;
+
 /// Plans and optimizes a query with all rules.
 pub(crate) fn optimized(sql: &str) -> LogicalPlan {
     let plan = try_optimized(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
@@ -79,6 +91,36 @@ pub(crate) fn optimized(sql: &str) -> LogicalPlan {
 /// Plans and optimizes a query with all rules, if it can be.
 pub(crate) fn try_optimized(sql: &str) -> Result<LogicalPlan> {
     optimize(&session(), sql, optimizer_rules(), |_, _| {})
+}
+
+/// Returns the plan of a table of the catalogue.
+pub(crate) fn table(name: &str) -> LogicalPlan {
+    let plan = block_on(session().create_logical_plan(&format!("SELECT * FROM {name}"))).unwrap();
+    plan.inputs()[0].clone()
+}
+
+/// Returns a call of a function of the catalogue, without a site.
+pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
+    let session = session();
+    let udf = session.scalar_functions().get(name).unwrap();
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(udf), args))
+}
+
+/// Plans and analyzes a query.
+pub(crate) fn analyzed(sql: &str) -> LogicalPlan {
+    let session = session();
+    let plan = block_on(session.create_logical_plan(sql)).unwrap();
+    analyze(&session, plan)
+}
+
+/// Analyzes a plan.
+pub(crate) fn analyze(session: &SessionState, plan: LogicalPlan) -> LogicalPlan {
+    session.analyzer().execute_and_check(plan, session.config_options(), |_, _| {}).unwrap()
+}
+
+/// Returns the number of columns of a query's result.
+pub(crate) fn columns(sql: &str) -> usize {
+    block_on(session().create_logical_plan(sql)).unwrap().schema().fields().len()
 }
 
 /// Says whether every call of a plan stands at the top of a call column.
@@ -150,6 +192,16 @@ pub(crate) fn assert_twin_rows(sql: &str) {
     assert_eq!(got, expected, "rows of {sql}");
 }
 
+/// Returns the rows of a query, sorted.
+pub(crate) fn rows(sql: &str) -> Vec<String> {
+    run_calls(sql).0
+}
+
+/// Returns the rows that a query gives with synchronous functions, sorted.
+pub(crate) fn twin_rows(sql: &str) -> Vec<String> {
+    run(&twin(), sql)
+}
+
 /// Returns how many rows each function was called on, as `f 60, g 6`.
 pub(crate) fn calls(sql: &str) -> String {
     let (got, calls) = run_calls(sql);
@@ -186,7 +238,11 @@ fn run_calls(sql: &str) -> (Vec<String>, BTreeMap<String, u64>) {
                 let projection = Projection::try_new(exprs, Arc::clone(calc.input()))?;
                 Ok(Transformed::yes(LogicalPlan::Projection(projection)))
             }
-            None => Ok(Transformed::no(node)),
+            None => match (RowId::find(&node), Resolve::find(&node)) {
+                (Some(row_id), _) => Ok(Transformed::yes(numbered(row_id)?)),
+                (_, Some(resolve)) => Ok(Transformed::yes(resolved(resolve)?)),
+                _ => Ok(Transformed::no(node)),
+            },
         })
         .data()
         .unwrap();
@@ -198,6 +254,48 @@ fn run_calls(sql: &str) -> (Vec<String>, BTreeMap<String, u64>) {
     });
     let counts = counts.0.lock().unwrap().clone();
     (sorted(&rows), counts)
+}
+
+/// A `RowId` as a window function.
+fn numbered(node: &RowId) -> Result<LogicalPlan> {
+    let number = row_number().alias(node.column());
+    LogicalPlanBuilder::from(node.input().as_ref().clone()).window([number])?.build()
+}
+
+/// A `Resolve` as window functions, a filter and a projection.
+fn resolved(node: &Resolve) -> Result<LogicalPlan> {
+    let id = Expr::Column(node.row_id().clone());
+    let matched = Expr::Column(node.matched().clone());
+    let any = WindowFunction::new(bool_or_udaf(), vec![matched.clone()]);
+    let any = Expr::from(any).partition_by(vec![id.clone()]).build()?.alias("any_match");
+    let first = row_number().partition_by(vec![id]).build()?.alias("candidate");
+    let first_one = col("candidate").eq(lit(1_u64));
+    let kept = match node.kind() {
+        ResolveKind::Outer => matched.clone().or(not(col("any_match")).and(first_one)),
+        ResolveKind::Semi => col("any_match").and(first_one),
+        ResolveKind::Anti => not(col("any_match")).and(first_one),
+        ResolveKind::Mark(..) => first_one,
+    };
+    let outputs = node.outputs().iter().map(|output| {
+        let column = Expr::Column(output.column.clone());
+        if !output.nulled {
+            return column;
+        }
+        let name = output.column.clone();
+        let branch = (Box::new(matched.clone()), Box::new(column));
+        Expr::Case(Case::new(None, vec![branch], None)).alias_qualified(name.relation, name.name)
+    });
+    let mark = match node.kind() {
+        ResolveKind::Mark(qualifier, name) => {
+            Some(col("any_match").alias_qualified(qualifier.clone(), name))
+        }
+        _ => None,
+    };
+    LogicalPlanBuilder::from(node.input().as_ref().clone())
+        .window([any, first])?
+        .filter(kept)?
+        .project(outputs.chain(mark))?
+        .build()
 }
 
 fn run(session: &SessionState, sql: &str) -> Vec<String> {
@@ -226,7 +324,7 @@ fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// A session with the analyzer rules and the async functions.
-fn session() -> SessionState {
+pub(crate) fn session() -> SessionState {
     let mut builder = builder();
     for rule in analyzer_rules(Arc::new(SiteCounter::default())) {
         builder = builder.with_analyzer_rule(rule);
@@ -237,7 +335,46 @@ fn session() -> SessionState {
         let udf = AsyncUdf::new(scripted(function.declaration()));
         context.register_udf(udf.into_scalar_udf());
     }
+    context.register_udf(AsyncScalarUDF::new(Arc::new(Foreign)).into_scalar_udf());
     context.state()
+}
+
+/// A function that was written for DataFusion's own async interface; it promises not to be NULL.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Foreign;
+
+impl ScalarUDFImpl for Foreign {
+    fn name(&self) -> &str {
+        "foreign_score"
+    }
+
+    fn signature(&self) -> &Signature {
+        static SIGNATURE: std::sync::LazyLock<Signature> = std::sync::LazyLock::new(|| {
+            Signature::exact(vec![DataType::Int64], Volatility::Immutable)
+        });
+        &SIGNATURE
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Int64)
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        datafusion_common::internal_err!("planner tests make no calls")
+    }
+}
+
+impl AsyncScalarUDFImpl for Foreign {
+    fn invoke_async_with_args<'a, 'b>(
+        &'a self,
+        _: ScalarFunctionArgs,
+    ) -> Pin<Box<dyn Future<Output = Result<ColumnarValue>> + Send + 'b>>
+    where
+        'a: 'b,
+        Self: 'b,
+    {
+        Box::pin(async { datafusion_common::internal_err!("planner tests make no calls") })
+    }
 }
 
 /// A session in which the same functions are synchronous.
