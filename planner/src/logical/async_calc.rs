@@ -13,6 +13,8 @@ use datafusion_common::{
 use datafusion_expr::expr_rewriter::unalias;
 use datafusion_expr::{Expr, ExprSchemable, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use farcall_udf::AsyncUdf;
+
 use crate::calls::find_call;
 
 /// The prefix of all columns that the planner makes up; user columns must not start with it.
@@ -34,14 +36,13 @@ pub struct CallColumn {
 
 impl fmt::Display for CallColumn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // As its user wrote it, `PREDICT(m, x)`; the expression's own text knows the function only.
-        let shown = match &self.call {
-            Expr::ScalarFunction(call) => call.func.display_name(&call.args).ok(),
-            _ => None,
-        };
-        match shown {
-            Some(call) => write!(f, "{call} AS {}", self.name)?,
-            None => write!(f, "{} AS {}", self.call, self.name)?,
+        // As its user wrote it, `PREDICT(m, x)`: the expression's own text knows the function only.
+        match &self.call {
+            Expr::ScalarFunction(call) if let Some(udf) = AsyncUdf::find(&call.func) => {
+                let args = call.args.iter().map(ToString::to_string);
+                write!(f, "{} AS {}", udf.show(args, ", "), self.name)?;
+            }
+            other => write!(f, "{other} AS {}", self.name)?,
         }
         match &self.guard {
             Some(guard) => write!(f, " WHEN {guard}"),
