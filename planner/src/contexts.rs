@@ -2,8 +2,8 @@
 
 use crate::calls::plan_has_call;
 use crate::testing::{
-    assert_plan, assert_twin_rows, calls, columns, optimized, optimized_without, rows,
-    try_optimized, twin_rows,
+    assert_plan, assert_twin_rows, calls, columns, optimized, optimized_in_one_pass,
+    optimized_without, rows, try_optimized, twin_rows,
 };
 use crate::{check_calls, optimizer_rules};
 
@@ -267,6 +267,7 @@ fn refusals_name_the_clause() {
     let refused = [
         "SELECT x FROM t LIMIT f(1)",
         "SELECT t.x FROM t FULL JOIN b ON t.k = b.k AND p2(t.x, b.y)",
+        "SELECT o.y, q.v FROM b o, LATERAL (SELECT f(o.y) AS v) q",
         "DELETE FROM t WHERE p(x)",
         "UPDATE t SET k = 1 WHERE p(x)",
     ];
@@ -274,6 +275,7 @@ fn refusals_name_the_clause() {
     insta::assert_snapshot!(messages.join("\n"), @r"
     Error during planning: async function f cannot be called in LIMIT or OFFSET; write a number, which must be known before the query runs
     Error during planning: async function p2 cannot be called in the condition of a FULL JOIN, on columns that the join must keep; join on the other conditions first, and call it on the joined rows
+    Error during planning: async function f(outer_ref(o.y)) cannot be called on columns of the outer query in this subquery; join the outer table to it and call it in the SELECT list
     Error during planning: async function p cannot be called in DELETE on t, whose conditions the table evaluates itself; select the keys with the call first, and write by key
     Error during planning: async function p cannot be called in UPDATE on t, whose conditions the table evaluates itself; select the keys with the call first, and write by key
     ");
@@ -283,5 +285,13 @@ fn message(sql: &str) -> String {
     match try_optimized(sql).and_then(|plan| check_calls(&plan)) {
         Ok(()) => format!("accepted: {sql}"),
         Err(error) => error.strip_backtrace(),
+    }
+}
+
+#[test]
+fn one_pass_of_the_optimizer_is_enough() {
+    for (sql, _) in QUERIES.iter().chain(EXTRA) {
+        let plan = optimized_in_one_pass(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
+        check_calls(&plan).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 }
