@@ -22,6 +22,14 @@ pub fn check_calls(plan: &LogicalPlan) -> Result<()> {
                          the rule nested_split did not run"
                     );
                 }
+                let outer = |part: &Expr| matches!(part, Expr::OuterReferenceColumn(..));
+                if any_part(&column.call, outer) {
+                    return plan_err!(
+                        "async function {} cannot be called on columns of the outer query in this \
+                         subquery; join the outer table to it and call it in the SELECT list",
+                        column.call.schema_name()
+                    );
+                }
             }
             return Ok(TreeNodeRecursion::Continue);
         }

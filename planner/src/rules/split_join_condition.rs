@@ -42,7 +42,7 @@ use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::calls::{Names, has_call};
 use crate::extract::{Extraction, Place, Wanted};
-use crate::rewrite::{Order, calculate, filter, restore, rewrite_nodes};
+use crate::rewrite::{Order, filter, restore, rewrite_nodes};
 use candidates::{preserves_left, resolve_join};
 
 /// Takes calls out of join conditions.
@@ -115,7 +115,7 @@ fn split_keys(
         .into_iter()
         .map(|key| extraction.rewrite(key, &Place::value()))
         .collect::<Result<_>>()?;
-    Ok((calculate(input, extraction.into_calls())?, keys))
+    Ok((extraction.calculate(input)?, keys))
 }
 
 #[cfg(test)]

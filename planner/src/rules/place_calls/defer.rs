@@ -13,7 +13,7 @@ use datafusion_expr::{Expr, Filter, Join, Limit, LogicalPlan, Projection, Sort, 
 
 use crate::calls::{find_call, has_call, is_volatile};
 use crate::logical::{AsyncCalc, CallColumn};
-use crate::rewrite::{calculate, filter};
+use crate::rewrite::{calculate, columns, filter};
 
 /// Moves calls above a node that drops rows and does not read their results.
 pub(super) fn defer(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
@@ -212,7 +212,7 @@ impl Step {
 impl Chain {
     fn below(plan: &Arc<LogicalPlan>, filters: bool) -> Result<Self> {
         let end = || Self {
-            outputs: crate::rewrite::columns(plan.schema()).collect(),
+            outputs: columns(plan.schema()).collect(),
             steps: Vec::new(),
             base: Arc::clone(plan),
         };

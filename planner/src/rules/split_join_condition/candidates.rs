@@ -10,7 +10,7 @@ use crate::calls::Names;
 use crate::extract::{Extraction, Place, Wanted};
 use crate::guard::is_true;
 use crate::logical::{Resolve, ResolveKind, ResolveOutput, RowId};
-use crate::rewrite::{calculate, columns};
+use crate::rewrite::columns;
 
 /// Says whether the rows of the left side are those that the join keeps, drops or marks.
 ///
@@ -61,7 +61,7 @@ pub(super) fn resolve_join(
     let mut extraction = Extraction::new(names, Wanted::All);
     let place = Place::condition().guarded(is_present.clone());
     let dear = conjunction(dear).map(|dear| extraction.rewrite(dear, &place)).transpose()?;
-    let candidates = calculate(Arc::new(LogicalPlan::Join(pairs)), extraction.into_calls())?;
+    let candidates = extraction.calculate(Arc::new(LogicalPlan::Join(pairs)))?;
 
     let matches = match dear {
         Some(dear) => and(is_present, is_true(dear)),
