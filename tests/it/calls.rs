@@ -212,3 +212,22 @@ async fn volatile_calls_of_different_places_are_not_merged() {
     check("SELECT fv(k) AS a FROM t", &[("fv", 10_000)]).await;
     check("SELECT x FROM t WHERE fv(x) BETWEEN 10 AND 20", &[("fv", 10_000)]).await;
 }
+
+#[tokio::test]
+async fn the_try_form_gives_errors_as_values() {
+    use farcall::udf::{CallError, async_fn};
+
+    let session = farcall::FarcallSession::new().unwrap();
+    session.register(async_fn("root", |x: f64| async move {
+        match x >= 0.0 {
+            true => Ok(x.sqrt()),
+            false => Err(CallError::rejected("root", "a negative number")),
+        }
+    }));
+    let sql = "SELECT x, try_root(x)['value'] AS v, try_root(x)['error']['code'] AS code \
+               FROM (VALUES (4.0), (-1.0)) AS t (x)";
+    let rows = session.sql(sql).await.unwrap().collect().await.unwrap();
+    assert_eq!(crate::support::twins::lines(&rows), ["|4.0|2.0||", "|-1.0||rejected|"]);
+    let error = session.sql("SELECT root(-1.0)").await.unwrap().collect().await.unwrap_err();
+    assert!(error.to_string().contains("root rejected the request: a negative number"), "{error}");
+}

@@ -63,6 +63,12 @@ impl AsyncUdf {
         self
     }
 
+    /// Turns it into the form whose failures are values: `{value, error}`, named `try_` and its name.
+    pub fn with_try(mut self) -> Self {
+        self.function = self.function.with_try();
+        self
+    }
+
     /// Returns the function.
     pub fn function(&self) -> &AsyncFunction {
         &self.function

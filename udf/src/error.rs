@@ -326,6 +326,17 @@ impl CallError {
         }
     }
 
+    /// Returns the attempts that were made in vain, as far as the error knows.
+    pub fn attempts(&self) -> u32 {
+        match self {
+            CallError::AttemptsExhausted { attempts, .. } | CallError::Timeout { attempts, .. } => {
+                *attempts
+            }
+            CallError::AttemptTimeout { attempt, .. } => *attempt,
+            _ => 1,
+        }
+    }
+
     /// Returns how long the remote side asks to wait, if it does.
     pub fn retry_after(&self) -> Option<Duration> {
         match self {

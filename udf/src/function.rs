@@ -15,6 +15,7 @@ use crate::context::{CallContext, FunctionContext};
 use crate::error::CallError;
 use crate::options::CallOptions;
 use crate::rows::{RowFunction, ScalarRows};
+use crate::tried::TryFunction;
 
 /// Whether equal arguments give an answer that may be reused within a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -124,6 +125,11 @@ impl Declaration {
             option_group: None,
             recipe: None,
         }
+    }
+
+    pub(crate) fn with_name(mut self, name: String) -> Self {
+        self.name = name;
+        self
     }
 
     /// Adds further names under which SQL finds the function.
@@ -436,6 +442,8 @@ pub enum AsyncFunction {
     Rows(Arc<dyn RowFunction>),
     /// n rows in, n values out.
     Batch(Arc<dyn AsyncBatchFunction>),
+    /// Either of them, with failures as values.
+    Try(Arc<TryFunction>),
 }
 
 impl AsyncFunction {
@@ -449,11 +457,28 @@ impl AsyncFunction {
         AsyncFunction::Batch(Arc::new(function))
     }
 
+    /// Returns the form of the function whose failures are values, named `try_` and its name.
+    pub fn with_try(self) -> Self {
+        match self {
+            AsyncFunction::Try(_) => self,
+            _ => AsyncFunction::Try(Arc::new(TryFunction::new(self))),
+        }
+    }
+
+    /// Returns the function that makes the calls, if this is its `try_` form.
+    pub fn tried(&self) -> Option<&AsyncFunction> {
+        match self {
+            AsyncFunction::Try(function) => Some(function.inner()),
+            AsyncFunction::Rows(_) | AsyncFunction::Batch(_) => None,
+        }
+    }
+
     /// Returns what the function says about itself.
     pub fn declaration(&self) -> &Declaration {
         match self {
             AsyncFunction::Rows(function) => function.declaration(),
             AsyncFunction::Batch(function) => function.declaration(),
+            AsyncFunction::Try(function) => function.declaration(),
         }
     }
 
@@ -464,7 +489,7 @@ impl AsyncFunction {
 
     /// Says whether a request carries one row unless told otherwise.
     pub fn is_row_wise(&self) -> bool {
-        matches!(self, AsyncFunction::Rows(_))
+        matches!(self.tried().unwrap_or(self), AsyncFunction::Rows(_))
     }
 
     /// Prepares the function for one query.
@@ -472,6 +497,7 @@ impl AsyncFunction {
         match self {
             AsyncFunction::Rows(function) => function.open(ctx).await,
             AsyncFunction::Batch(function) => function.open(ctx).await,
+            AsyncFunction::Try(function) => Box::pin(function.inner().open(ctx)).await,
         }
     }
 
@@ -480,6 +506,7 @@ impl AsyncFunction {
         match self {
             AsyncFunction::Rows(function) => function.close().await,
             AsyncFunction::Batch(function) => function.close().await,
+            AsyncFunction::Try(function) => Box::pin(function.inner().close()).await,
         }
     }
 }

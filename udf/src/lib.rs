@@ -16,6 +16,7 @@ mod rows;
 mod runtime;
 mod scope;
 pub mod testing;
+mod tried;
 mod typed;
 
 pub use adapter::AsyncUdf;
@@ -35,4 +36,5 @@ pub use options::{
 pub use rows::{PendingRow, RowBurst, RowFunction};
 pub use runtime::FarcallRuntime;
 pub use scope::{CallSite, QueryScope};
+pub use tried::TryFunction;
 pub use typed::{TypedArgs, TypedClosure, TypedFunction, TypedValue, async_fn};

@@ -24,6 +24,7 @@ use crate::function::AsyncFunction;
 use crate::options::{CallOptions, Mode};
 use crate::rows::panicked;
 use crate::runtime::{FarcallRuntime, RunningQuery};
+use crate::tried::value_field;
 
 /// How long a function may take to close after its query.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
@@ -107,6 +108,8 @@ impl QueryScope {
     }
 
     /// Returns the call site's state, made at its first use; partitions and copies share it.
+    ///
+    /// A function and its `try_` form are one function: opened together, with shared answers.
     pub fn site(
         &self,
         site: u64,
@@ -115,6 +118,8 @@ impl QueryScope {
         return_field: &FieldRef,
         metrics: &Arc<CallMetrics>,
     ) -> Arc<CallSite> {
+        let tries = function.tried().is_some();
+        let function = function.tried().unwrap_or(function);
         let opened = self.function(function);
         let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let site = sites.entry(site).or_insert_with(|| {
@@ -129,7 +134,12 @@ impl QueryScope {
                 window: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
                 limiter: self.runtime.limiter(function.name(), options.concurrency_limit()),
                 options: options.clone(),
-                return_field: Arc::clone(return_field),
+                tries: tries.then(|| return_field.data_type().clone()),
+                return_field: if tries {
+                    value_field(return_field)
+                } else {
+                    Arc::clone(return_field)
+                },
                 next_request: AtomicU64::new(0),
                 metrics: Arc::clone(metrics),
             })
@@ -251,7 +261,10 @@ pub struct CallSite {
     pub(crate) options: CallOptions,
     pub(crate) window: Arc<Semaphore>,
     pub(crate) limiter: Arc<Limiter>,
+    /// The field of an answer.
     pub(crate) return_field: FieldRef,
+    /// The type of answer and error together, if failures are values.
+    pub(crate) tries: Option<DataType>,
     pub(crate) next_request: AtomicU64,
     pub(crate) metrics: Arc<CallMetrics>,
 }

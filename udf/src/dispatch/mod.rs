@@ -2,14 +2,17 @@
 
 mod batch;
 pub(crate) mod dedup;
+mod errors;
 pub mod limit;
 mod merge;
 pub mod metrics;
 mod order;
+mod output;
 mod replace;
 mod request;
 mod retry;
 mod timeout;
+mod unordered;
 mod window;
 
 use std::fmt;
@@ -19,7 +22,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use arrow::array::{Array, ArrayRef, BooleanArray, new_null_array};
+use arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array, new_null_array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::filter;
 use arrow::datatypes::{DataType, FieldRef};
@@ -32,7 +35,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use crate::answer::BatchAnswer;
 use crate::dispatch::batch::{Batcher, CallRuns, Formed};
 use crate::dispatch::merge::{Merged, Merger};
-use crate::dispatch::order::{AnswerQueue, RowQueue};
+use crate::dispatch::output::Output;
 pub use crate::dispatch::replace::check_default;
 use crate::dispatch::replace::replacement;
 use crate::dispatch::request::{Replaced, Request, Settled, call_context, in_order, settle};
@@ -50,7 +53,8 @@ const BURST_ROWS: usize = 8192;
 
 /// Makes the calls of one call site for one partition of rows.
 ///
-/// Rows go in by [`Dispatcher::push`], answers come out by [`Dispatcher::take`] in the same order.
+/// Rows go in by [`Dispatcher::push`], answers come out by [`Dispatcher::take`] in the same order,
+/// or by [`Dispatcher::take_any`] in the order of their arrival.
 /// In between, [`Dispatcher::poll_progress`] must be polled by a task that never waits for whoever
 /// takes the answers: it holds places in a window that other partitions share.
 ///
@@ -63,8 +67,7 @@ pub struct Dispatcher {
     fields: Arc<[FieldRef]>,
     null_input: NullInput,
     batcher: Batcher,
-    rows: RowQueue,
-    answers: AnswerQueue,
+    output: Output,
     next_call: u64,
     window: Window,
     requests: JoinSet<Result<Settled, CallError>>,
@@ -97,14 +100,13 @@ impl Dispatcher {
     ) -> Result<Self, CallError> {
         let options = site.options().clone().build()?;
         let max_rows = match site.function() {
-            AsyncFunction::Rows(_) => 1,
-            AsyncFunction::Batch(_) => options.batch_size_or(DEFAULT_BATCH_SIZE),
+            function if function.is_row_wise() => 1,
+            _ => options.batch_size_or(DEFAULT_BATCH_SIZE),
         };
         Ok(Self {
             null_input: options.null_input_or(site.function().declaration().null_input()),
             batcher: Batcher::new(max_rows, &options),
-            rows: RowQueue::default(),
-            answers: AnswerQueue::new(site.data_type().clone()),
+            output: Output::ordered(site.data_type().clone(), site.tries.clone()),
             next_call: 0,
             window: Window::new(Arc::clone(&site.window)),
             requests: JoinSet::new(),
@@ -117,6 +119,14 @@ impl Dispatcher {
             scope,
             site,
         })
+    }
+
+    /// Gives rows out as their answers come, by [`Dispatcher::take_any`]; to be said before the
+    /// first push. Whoever takes them decides: `output_mode` allows it, and a plan that cannot see
+    /// the order may as well.
+    pub fn with_unordered_output(mut self) -> Self {
+        self.output = Output::unordered(self.site.data_type().clone(), self.site.tries.clone());
+        self
     }
 
     /// Takes in the next rows.
@@ -141,7 +151,7 @@ impl Dispatcher {
             calls,
         );
         let (args, needs_call) = self.skip_nulls(args, needs_call)?;
-        self.rows.push(num_rows, needs_call);
+        self.output.push(num_rows, needs_call);
         let first = self.next_call;
         self.next_call += args.num_rows() as u64;
         let mut calls = CallRuns::default();
@@ -161,19 +171,25 @@ impl Dispatcher {
 
     /// Returns the rows taken in and not yet given out.
     pub fn buffered_rows(&self) -> usize {
-        self.rows.buffered()
+        self.output.buffered()
     }
 
     /// Returns how many rows can be taken.
     pub fn ready_rows(&mut self) -> usize {
-        self.rows.ready(self.answers.ready())
+        self.output.ready()
     }
 
     /// Takes the values of the next `count` rows, which must be ready and belong to one push.
     pub fn take(&mut self, count: usize) -> Result<ArrayRef, CallError> {
-        self.rows
-            .take(count, &mut self.answers)
-            .map_err(|error| self.conversion("an answer", error))
+        self.output.take(count).map_err(|error| self.conversion("an answer", error))
+    }
+
+    /// Takes the values of up to `max` rows that are ready, in whatever order, and the numbers of
+    /// those rows, counted from the first row ever pushed; `None` if none is ready.
+    ///
+    /// Only for [`Dispatcher::with_unordered_output`].
+    pub fn take_any(&mut self, max: usize) -> Result<Option<(UInt64Array, ArrayRef)>, CallError> {
+        self.output.take_any(max).map_err(|error| self.conversion("an answer", error))
     }
 
     /// Sends requests that are due and takes in answers.
@@ -398,6 +414,11 @@ impl Dispatcher {
         if let Some(merger) = &mut self.merger {
             merger.replaced(&replaced);
         }
+        if !replaced.fallback {
+            for position in replaced.calls.positions() {
+                self.output.add_error(position, &replaced.error);
+            }
+        }
         self.give_out(&replaced.calls, &replaced.values);
     }
 
@@ -412,7 +433,7 @@ impl Dispatcher {
     fn give_out(&mut self, calls: &CallRuns, values: &ArrayRef) {
         let mut offset = 0;
         for run in calls.iter() {
-            self.answers.add(run.position, values, offset, run.len);
+            self.output.add(run.position, values, offset, run.len);
             offset += run.len;
         }
     }
@@ -424,10 +445,11 @@ impl Dispatcher {
         let changed = !merged.is_empty();
         for merged in merged {
             match merged {
-                Merged::Value(position, array, row) => self.answers.add(position, &array, row, 1),
+                Merged::Value(position, array, row) => self.output.add(position, &array, row, 1),
                 Merged::Failed(position, error) => {
                     let values = replacement(&self.site, &error, 1)?;
-                    self.answers.add(position, &values, 0, 1);
+                    self.output.add_error(position, &error);
+                    self.output.add(position, &values, 0, 1);
                 }
                 Merged::Again(position, args) => {
                     let mut calls = CallRuns::default();
@@ -484,7 +506,7 @@ impl Dispatcher {
         let (args, calls) = match &mut self.merger {
             None => (args, calls),
             Some(merger) => merger.sort_out(args, calls, |position, array, row| {
-                self.answers.add(position, array, row, 1);
+                self.output.add(position, array, row, 1);
             })?,
         };
         self.batcher.push(args, calls, Instant::now());

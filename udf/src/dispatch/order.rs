@@ -9,12 +9,15 @@ use arrow::compute::{concat, interleave, take};
 use arrow::datatypes::DataType;
 use datafusion_common::Result;
 
+use crate::dispatch::errors::ErrorColumn;
+use crate::error::CallError;
+
 /// Consecutive calls answered by consecutive rows of one array.
 #[derive(Debug)]
-struct Run {
-    len: usize,
-    array: ArrayRef,
-    offset: usize,
+pub(crate) struct Run {
+    pub(crate) len: usize,
+    pub(crate) array: ArrayRef,
+    pub(crate) offset: usize,
 }
 
 /// Below this many rows a run, copying row by row beats slicing.
@@ -26,6 +29,8 @@ const SHORT_RUN: usize = 16;
 #[derive(Debug)]
 pub(crate) struct AnswerQueue {
     data_type: DataType,
+    /// The errors beside the values, if failures are values.
+    errors: Option<ErrorColumn>,
     next: u64,
     ready: u64,
     runs: BTreeMap<u64, Run>,
@@ -33,7 +38,25 @@ pub(crate) struct AnswerQueue {
 
 impl AnswerQueue {
     pub(crate) fn new(data_type: DataType) -> Self {
-        Self { data_type, next: 0, ready: 0, runs: BTreeMap::new() }
+        Self { data_type, errors: None, next: 0, ready: 0, runs: BTreeMap::new() }
+    }
+
+    /// Gives out errors beside the values, as a struct of this type.
+    pub(crate) fn with_errors(mut self, data_type: Option<DataType>) -> Self {
+        self.errors = data_type.map(ErrorColumn::new);
+        self
+    }
+
+    /// Says with what a call failed; its value is added beside.
+    pub(crate) fn add_error(&mut self, position: u64, error: &CallError) {
+        if let Some(errors) = &mut self.errors {
+            errors.add(position, error.clone());
+        }
+    }
+
+    /// Returns the type of what is given out.
+    fn given_type(&self) -> &DataType {
+        self.errors.as_ref().map_or(&self.data_type, ErrorColumn::data_type)
     }
 
     /// Takes in the answers to `len` calls from `position` on.
@@ -73,35 +96,39 @@ impl AnswerQueue {
             missing -= run.len;
             taken.push(run);
         }
+        let first = self.next;
         self.next += count as u64;
-        self.copy_out(&taken, count)
+        let values = copy_out(&taken, count, &self.data_type)?;
+        match &mut self.errors {
+            Some(errors) => errors.join(&(first..first + count as u64).collect::<Vec<_>>(), values),
+            None => Ok(values),
+        }
     }
+}
 
-    fn copy_out(&self, runs: &[Run], count: usize) -> Result<ArrayRef> {
-        match runs {
-            [] => Ok(new_empty_array(&self.data_type)),
-            [run] => Ok(run.array.slice(run.offset, run.len)),
-            _ if count / runs.len() >= SHORT_RUN => {
-                let slices: Vec<ArrayRef> =
-                    runs.iter().map(|run| run.array.slice(run.offset, run.len)).collect();
-                let slices: Vec<&dyn Array> = slices.iter().map(AsRef::as_ref).collect();
-                Ok(concat(&slices)?)
-            }
-            _ => {
-                let mut arrays: Vec<&dyn Array> = Vec::new();
-                let mut last: Option<&ArrayRef> = None;
-                let mut rows = Vec::with_capacity(count);
-                for run in runs {
-                    if !last.is_some_and(|last| Arc::ptr_eq(last, &run.array)) {
-                        arrays.push(run.array.as_ref());
-                        last = Some(&run.array);
-                    }
-                    rows.extend(
-                        (run.offset..run.offset + run.len).map(|row| (arrays.len() - 1, row)),
-                    );
+/// Puts runs of answers into one array.
+pub(crate) fn copy_out(runs: &[Run], count: usize, data_type: &DataType) -> Result<ArrayRef> {
+    match runs {
+        [] => Ok(new_empty_array(data_type)),
+        [run] => Ok(run.array.slice(run.offset, run.len)),
+        _ if count / runs.len() >= SHORT_RUN => {
+            let slices: Vec<ArrayRef> =
+                runs.iter().map(|run| run.array.slice(run.offset, run.len)).collect();
+            let slices: Vec<&dyn Array> = slices.iter().map(AsRef::as_ref).collect();
+            Ok(concat(&slices)?)
+        }
+        _ => {
+            let mut arrays: Vec<&dyn Array> = Vec::new();
+            let mut last: Option<&ArrayRef> = None;
+            let mut rows = Vec::with_capacity(count);
+            for run in runs {
+                if !last.is_some_and(|last| Arc::ptr_eq(last, &run.array)) {
+                    arrays.push(run.array.as_ref());
+                    last = Some(&run.array);
                 }
-                Ok(interleave(&arrays, &rows)?)
+                rows.extend((run.offset..run.offset + run.len).map(|row| (arrays.len() - 1, row)));
             }
+            Ok(interleave(&arrays, &rows)?)
         }
     }
 }
@@ -166,7 +193,7 @@ impl RowQueue {
     /// Takes out `count` ready rows of the first batch.
     pub(crate) fn take(&mut self, count: usize, answers: &mut AnswerQueue) -> Result<ArrayRef> {
         let Some(entry) = self.entries.front_mut() else {
-            return Ok(new_empty_array(&answers.data_type));
+            return Ok(new_empty_array(answers.given_type()));
         };
         debug_assert!(count <= self.ready && count <= entry.rows - entry.taken);
         let start = entry.taken;

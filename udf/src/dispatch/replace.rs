@@ -31,6 +31,7 @@ pub(crate) fn replacement(
         return Ok(new_null_array(data_type, rows));
     }
     match site.options.on_error() {
+        OnError::Fail if site.tries.is_some() => Ok(new_null_array(data_type, rows)),
         OnError::Fail => Err(error.clone()),
         OnError::Null => Ok(new_null_array(data_type, rows)),
         OnError::Default(text) => default_value(&text, data_type)?

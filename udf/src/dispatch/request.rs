@@ -443,6 +443,9 @@ async fn invoke(
     let function = match function {
         AsyncFunction::Batch(function) => return function.eval_batch(args.clone(), ctx).await,
         AsyncFunction::Rows(function) => function,
+        AsyncFunction::Try(function) => {
+            return Err(CallError::function(function.declaration().name(), "it makes no calls"));
+        }
     };
     if let Some(pending) = started {
         return Ok(BatchAnswer::new(pending.await?));

@@ -8,6 +8,8 @@ mod no_arguments;
 mod retrying;
 mod row_wise;
 mod timing;
+mod trying;
+mod unordered;
 mod window;
 
 use std::collections::VecDeque;
@@ -20,6 +22,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion_common::config::ConfigOptions;
+use datafusion_expr::ReturnFieldArgs;
 
 use crate::dispatch::Dispatcher;
 use crate::dispatch::metrics::{CallMetrics, MetricsSnapshot};
@@ -57,6 +60,8 @@ pub(super) struct Partition {
 
 impl Partition {
     /// Makes a partition of a function of one BIGINT; equal `site`s of a scope share the site.
+    ///
+    /// A `try_` form gives out rows by [`Dispatcher::take`] alone.
     pub(super) fn new(
         scope: &Arc<QueryScope>,
         site: u64,
@@ -64,13 +69,28 @@ impl Partition {
         options: CallOptions,
     ) -> Self {
         let options = function.declaration().options().overlay(&options);
-        let result: FieldRef = Arc::new(Field::new("y", DataType::Int64, true));
+        let args = ReturnFieldArgs { arg_fields: &[], scalar_arguments: &[] };
+        let result = function.declaration().return_field(&args).unwrap();
         let arg: FieldRef = Arc::new(Field::new("x", DataType::Int64, true));
         let metrics = Arc::new(CallMetrics::default());
         let site = scope.site(site, function, &options, &result, &metrics);
         let dispatcher =
             Dispatcher::new(Arc::clone(scope), Arc::clone(&site), [arg].into()).unwrap();
         Self { dispatcher, site, pushed: VecDeque::new() }
+    }
+
+    pub(super) fn unordered(mut self) -> Self {
+        self.dispatcher = self.dispatcher.with_unordered_output();
+        self
+    }
+
+    /// Takes the rows that are ready, in the order of their arrival.
+    pub(super) fn take_any(&mut self) -> Vec<(u64, Option<i64>)> {
+        let mut taken = Vec::new();
+        while let Some((numbers, values)) = self.dispatcher.take_any(2).unwrap() {
+            taken.extend(numbers.values().iter().copied().zip(read(&values)));
+        }
+        taken
     }
 
     pub(super) fn push(&mut self, rows: impl IntoIterator<Item = i64>) {
