@@ -191,9 +191,13 @@ impl FarcallSession {
         )
     }
 
-    /// Registers an async function under its name and aliases.
+    /// Registers an async function under its name and aliases, and its `try_` form beside it.
+    ///
+    /// `try_f(x)` gives `{value, error: {code, message, attempts}}` instead of failing.
     pub fn register(&self, function: impl Into<AsyncFunction>) {
-        self.context.register_udf(AsyncUdf::new(function).into_scalar_udf());
+        let udf = AsyncUdf::new(function);
+        self.context.register_udf(udf.clone().with_try().into_scalar_udf());
+        self.context.register_udf(udf.into_scalar_udf());
     }
 
     /// Parses a script into its statements.

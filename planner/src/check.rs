@@ -22,6 +22,14 @@ pub fn check_calls(plan: &LogicalPlan) -> Result<()> {
                          the rule nested_split did not run"
                     );
                 }
+                let outer = |part: &Expr| matches!(part, Expr::OuterReferenceColumn(..));
+                if any_part(&column.call, outer) {
+                    return plan_err!(
+                        "async function {} cannot be called on columns of the outer query in this \
+                         subquery; join the outer table to it and call it in the SELECT list",
+                        column.call.schema_name()
+                    );
+                }
             }
             return Ok(TreeNodeRecursion::Continue);
         }
@@ -130,5 +138,52 @@ fn check_dml(op: &WriteOp, input: &LogicalPlan, table: &str) -> Result<()> {
              the table evaluates itself; select the keys with the call first, and write by key"
         ),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use datafusion_expr::{Filter, col, lit};
+
+    use super::*;
+    use crate::logical::CallColumn;
+    use crate::testing::{analyzed, call, optimized, table};
+
+    #[test]
+    fn accepts_a_plan_whose_calls_stand_in_nodes() {
+        check_calls(&optimized("SELECT f(g(x)) FROM t WHERE p(x)")).unwrap();
+    }
+
+    #[test]
+    fn names_the_clause_of_a_call_that_no_rule_took() {
+        let error = check_calls(&analyzed("SELECT x FROM t ORDER BY f(x)")).unwrap_err();
+        let message = error.strip_backtrace();
+        assert!(message.contains("async function f cannot be called in ORDER BY"), "{message}");
+    }
+
+    #[test]
+    fn looks_into_subqueries() {
+        let plan = analyzed("SELECT y FROM b WHERE y IN (SELECT f(x) FROM t)");
+        let message = check_calls(&plan).unwrap_err().strip_backtrace();
+        assert!(message.contains("f cannot be called in the SELECT list"), "{message}");
+    }
+
+    #[test]
+    fn names_the_call_that_depends_on_another_of_its_node() {
+        let nested = call("f", vec![call("g", vec![col("t.x")])]);
+        let column = CallColumn { call: nested, guard: None, name: "__async_0".into() };
+        let plan = AsyncCalc::try_new(Arc::new(table("t")), vec![column]).unwrap().into_plan();
+        let message = check_calls(&plan).unwrap_err().strip_backtrace();
+        assert!(message.contains("f(g(t.x)) AS __async_0 depends on a call"), "{message}");
+    }
+
+    #[test]
+    fn refuses_foreign_functions_that_were_not_wrapped() {
+        let foreign = call("foreign_score", vec![col("t.x")]).gt(lit(1_i64));
+        let filter = Filter::try_new(foreign, Arc::new(table("t"))).unwrap();
+        let message = check_calls(&LogicalPlan::Filter(filter)).unwrap_err().strip_backtrace();
+        assert!(message.contains("foreign_score cannot be called in WHERE"), "{message}");
     }
 }

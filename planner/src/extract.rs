@@ -6,16 +6,19 @@
 //! that: a guard tells the guards of the calls inside it, since it is itself a conjunction that is
 //! evaluated from left to right.
 
+use std::sync::Arc;
+
 use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_expr::expr::Case;
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::utils::split_binary_owned;
-use datafusion_expr::{BinaryExpr, Expr, Operator, binary_expr, ident};
+use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Projection, binary_expr, ident};
 
-use crate::calls::{Names, find_call, has_call, same_value};
+use crate::calls::{Names, find_call, has_call, is_volatile, same_value};
 use crate::guard::{Guard, is_not_false, is_not_true, is_true};
 use crate::logical::CallColumn;
+use crate::rewrite::{calculate, columns};
 
 /// Which calls are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,12 +123,21 @@ pub(crate) struct Extraction<'a> {
     nested: bool,
     /// Whether no further call may be taken.
     closed: bool,
+    /// Volatile conditions that guard calls, computed once below them.
+    computed: Vec<(Expr, String)>,
 }
 
 impl<'a> Extraction<'a> {
     /// Starts with no call taken.
     pub(crate) fn new(names: &'a mut Names, wanted: Wanted) -> Self {
-        Self { names, wanted, found: Vec::new(), nested: false, closed: false }
+        Self {
+            names,
+            wanted,
+            found: Vec::new(),
+            nested: false,
+            closed: false,
+            computed: Vec::new(),
+        }
     }
 
     /// Starts with calls that are there already.
@@ -143,6 +155,17 @@ impl<'a> Extraction<'a> {
             })
             .collect();
         self
+    }
+
+    /// Puts the calls taken above a plan.
+    pub(crate) fn calculate(self, input: Arc<LogicalPlan>) -> Result<Arc<LogicalPlan>> {
+        let mut input = input;
+        if !self.computed.is_empty() {
+            let computed = self.computed.iter().map(|(expr, name)| expr.clone().alias(name));
+            let exprs = columns(input.schema()).chain(computed).collect();
+            input = Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, input)?));
+        }
+        calculate(input, self.into_calls())
     }
 
     /// Returns the calls taken, in the order in which they were met.
@@ -235,6 +258,21 @@ impl<'a> Extraction<'a> {
         }
     }
 
+    /// Lets a volatile condition be computed once, if a call is guarded by it.
+    ///
+    /// `CASE WHEN random() < 0.5 THEN f(x) END` asks twice, in the guard and in the CASE, and must
+    /// be answered once. Where the condition is itself guarded it stays, and guards nothing: it may
+    /// fail on the other rows, and calls that are too many do no harm.
+    fn once(&mut self, condition: Expr, place: &Place) -> Expr {
+        let once = is_volatile(&condition) && !has_call(&condition) && place.guard.is_always();
+        if !once || self.closed {
+            return condition;
+        }
+        let name = self.names.next();
+        self.computed.push((condition, name.clone()));
+        ident(name)
+    }
+
     fn rewrite_field(&mut self, expr: Expr, place: &Place) -> Result<Expr> {
         let place = place.as_value();
         expr.map_children(|child| {
@@ -254,7 +292,9 @@ impl<'a> Extraction<'a> {
         operands.sort_by_key(|(position, operand)| (has_call(operand), *position));
         let mut place = place.clone();
         let mut rewritten = Vec::with_capacity(operands.len());
-        for (position, operand) in operands {
+        let number = operands.len();
+        for (done, (position, operand)) in operands.into_iter().enumerate() {
+            let operand = if done + 1 < number { self.once(operand, &place) } else { operand };
             let condition = operand.clone();
             rewritten.push((position, self.rewrite(operand, &place)?));
             place = place.guarded(match (op, place.condition) {
@@ -277,6 +317,10 @@ impl<'a> Extraction<'a> {
         let mut rest = place.clone();
         let mut branches = Vec::with_capacity(when_then_expr.len());
         for (when, then) in when_then_expr {
+            let when = match &operand {
+                Some(_) => when,
+                None => Box::new(self.once(*when, &rest)),
+            };
             let (condition, when) = match &operand {
                 Some(operand) => (
                     binary_expr(operand.clone(), Operator::Eq, when.as_ref().clone()),

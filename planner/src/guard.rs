@@ -56,10 +56,10 @@ impl Guard {
     /// weaker then, which costs calls but never a result.
     pub(crate) fn and(&self, condition: Expr) -> Self {
         let mut guard = self.clone();
-        if is_volatile(&condition) || condition == boolean(true) {
-            return guard;
-        }
-        let conditions = split_conjunction_owned(condition);
+        let conditions: Vec<Expr> = split_conjunction_owned(condition)
+            .into_iter()
+            .filter(|condition| !is_volatile(condition) && *condition != boolean(true))
+            .collect();
         for part in &mut guard.any_of {
             for condition in &conditions {
                 if !part.iter().any(|known| same_value(known, condition)) {

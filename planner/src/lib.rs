@@ -18,6 +18,8 @@ mod sites;
 mod testing;
 
 pub use check::check_calls;
-pub use logical::{AsyncCalc, CallColumn, GENERATED_PREFIX};
+pub use logical::{
+    AsyncCalc, CallColumn, GENERATED_PREFIX, Resolve, ResolveKind, ResolveOutput, RowId,
+};
 pub use rules::{analyzer_rules, optimizer_rules};
 pub use sites::SiteCounter;

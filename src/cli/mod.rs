@@ -16,9 +16,12 @@ pub mod test_runner;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use datafusion::error::DataFusionError;
 use tokio::runtime::Runtime;
+
+use crate::session::FarcallSession;
 
 pub use args::{Args, Command, Source};
 pub use files::{Files, session};
@@ -28,6 +31,9 @@ pub use script::{Script, ScriptStatement};
 
 /// The exit code of a run that Ctrl-C ended: 128 and the signal's number.
 const EXIT_CANCELLED: u8 = 130;
+
+/// How long the end of the program waits for functions to close.
+const CLOSE_LIMIT: Duration = Duration::from_secs(10);
 
 /// Runs the program and returns its exit code: 0, 1 after an error, 130 after Ctrl-C.
 pub fn main() -> ExitCode {
@@ -74,12 +80,22 @@ async fn run_sources(mut args: Args) -> Result<Ended, DataFusionError> {
     }
     let files = Files::here()?;
     let session = session(&files)?;
+    let ended = run_in(&session, &files, args).await;
+    close_functions(&session).await;
+    ended
+}
+
+async fn run_in(
+    session: &FarcallSession,
+    files: &Files,
+    args: Args,
+) -> Result<Ended, DataFusionError> {
     // One future for all statements: a Ctrl-C between two of them is not lost.
     let mut interrupt = Box::pin(interrupted());
     for source in args.sources {
         let (name, text) = match source {
             Source::Sql(sql) => (None, sql),
-            Source::File(path) => (Some(path.display().to_string()), read_script(&files, path)?),
+            Source::File(path) => (Some(path.display().to_string()), read_script(files, path)?),
             Source::Stdin => {
                 let mut text = String::new();
                 io::stdin().lock().read_to_string(&mut text)?;
@@ -87,8 +103,8 @@ async fn run_sources(mut args: Args) -> Result<Ended, DataFusionError> {
             }
         };
         let mut runner = Runner {
-            session: &session,
-            files: &files,
+            session,
+            files,
             format: args.format,
             quiet: args.quiet,
             out: &mut io::stdout().lock(),
@@ -101,6 +117,11 @@ async fn run_sources(mut args: Args) -> Result<Ended, DataFusionError> {
         }
     }
     Ok(Ended::Done)
+}
+
+/// Lets functions close before the program ends; each of them has a deadline of its own.
+async fn close_functions(session: &FarcallSession) {
+    let _ = tokio::time::timeout(CLOSE_LIMIT, session.runtime().idle()).await;
 }
 
 fn read_script(files: &Files, path: PathBuf) -> Result<String, DataFusionError> {

@@ -15,9 +15,10 @@ use tokio::runtime::Runtime;
 use super::args::Args;
 use super::files::{Files, session};
 use super::history;
-use super::interrupted;
 use super::runner::{Ended, Runner};
 use super::script::Script;
+use super::{close_functions, interrupted};
+use crate::session::FarcallSession;
 
 const PROMPT: &str = "farcall> ";
 
@@ -32,6 +33,17 @@ SQL statements end with a semicolon and may have several lines.
 pub fn run(args: &Args, runtime: &Runtime) -> Result<Ended, DataFusionError> {
     let files = Files::here()?;
     let session = session(&files)?;
+    let ended = read_and_run(args, runtime, &files, &session);
+    runtime.block_on(close_functions(&session));
+    ended
+}
+
+fn read_and_run(
+    args: &Args,
+    runtime: &Runtime,
+    files: &Files,
+    session: &FarcallSession,
+) -> Result<Ended, DataFusionError> {
     let mut editor = editor().map_err(to_io)?;
     if !args.quiet {
         println!("farcall {}, \\? for help", env!("CARGO_PKG_VERSION"));
@@ -52,8 +64,8 @@ pub fn run(args: &Args, runtime: &Runtime) -> Result<Ended, DataFusionError> {
             }
             None => {
                 let mut runner = Runner {
-                    session: &session,
-                    files: &files,
+                    session,
+                    files,
                     format: args.format,
                     quiet: args.quiet,
                     out: &mut io::stdout().lock(),

@@ -23,7 +23,9 @@ use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchSt
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
-use farcall_udf::{AsyncFunction, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, Mode};
+use farcall_udf::{
+    AsyncFunction, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, Mode, OutputMode,
+};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::exec::driver::{Driver, Lane, drive};
@@ -71,7 +73,8 @@ impl fmt::Display for PlannedCall {
 /// Makes calls and appends their results to the rows of its input.
 ///
 /// Calls in one operator do not depend on each other and run at the same time, so that k of them
-/// cost one latency. Rows come out in the order in which they went in.
+/// cost one latency. Rows come out in the order in which they went in; those of a single call whose
+/// `output_mode` is `allow_unordered` come out as their answers come.
 ///
 /// Metrics per call: `requests`, `calls`, `rows`, `attempts`, `retries`, `timeouts`, `failures`,
 /// `dedup_hits`, `in_flight_max`, `request_time`.
@@ -104,7 +107,7 @@ impl AsyncCalcExec {
             .map(|call| Arc::new(Field::clone(&call.field).with_nullable(true)) as FieldRef);
         let fields: Vec<FieldRef> = input_schema.fields().iter().cloned().chain(results).collect();
         let schema = Arc::new(Schema::new_with_metadata(fields, input_schema.metadata().clone()));
-        let cache = Arc::new(Self::properties(&input, schema)?);
+        let cache = Arc::new(Self::properties(&calls, &input, schema)?);
         let counters = calls.iter().map(|_| Arc::default()).collect();
         let metrics = ExecutionPlanMetricsSet::new();
         Ok(Self { calls, scopes, counters, metrics, input, cache })
@@ -112,12 +115,21 @@ impl AsyncCalcExec {
 
     /// Partitioning, boundedness and the *whole* equivalence properties are the input's: rows stay
     /// in their partition and in their order, and orderings known through `x = y` must survive.
-    fn properties(input: &Arc<dyn ExecutionPlan>, schema: SchemaRef) -> Result<PlanProperties> {
+    /// Unordered output loses the orderings and nothing else.
+    fn properties(
+        calls: &[PlannedCall],
+        input: &Arc<dyn ExecutionPlan>,
+        schema: SchemaRef,
+    ) -> Result<PlanProperties> {
         let input_schema = input.schema();
         let indices: Vec<usize> = (0..input_schema.fields().len()).collect();
         let mapping = ProjectionMapping::from_indices(&indices, &input_schema)?;
+        let mut equivalences = input.equivalence_properties().project(&mapping, schema);
+        if is_unordered(calls) {
+            equivalences.clear_orderings();
+        }
         Ok(PlanProperties::new(
-            input.equivalence_properties().project(&mapping, schema),
+            equivalences,
             input.output_partitioning().clone(),
             input.pipeline_behavior(),
             input.boundedness(),
@@ -164,8 +176,17 @@ impl AsyncCalcExec {
                 guard: call.guard.clone(),
             });
         }
-        Ok(Driver::new(input, lanes, self.schema(), max_buffered_rows))
+        let batch_size = context.session_config().batch_size();
+        let driver = Driver::new(input, lanes, self.schema(), max_buffered_rows, batch_size);
+        Ok(if is_unordered(&self.calls) { driver.unordered() } else { driver })
     }
+}
+
+/// Says whether rows come out as their answers come.
+///
+/// Calls that run beside each other keep the order: rows wait for the slowest of them anyway.
+fn is_unordered(calls: &[PlannedCall]) -> bool {
+    matches!(calls, [call] if call.options.output_mode() == OutputMode::AllowUnordered)
 }
 
 impl DisplayAs for AsyncCalcExec {
@@ -226,9 +247,9 @@ impl ExecutionPlan for AsyncCalcExec {
         )
     }
 
-    /// Result columns are appended to rows that keep their place.
+    /// Result columns are appended to rows that keep their place, unless that was given up.
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![true]
+        vec![!is_unordered(&self.calls)]
     }
 
     /// The window belongs to the call site, not to a partition: more partitions give no more calls.

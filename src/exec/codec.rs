@@ -6,10 +6,12 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use datafusion::arrow::datatypes::{Field, SchemaRef};
 use datafusion::catalog::TableProvider;
-use datafusion::common::{TableReference, internal_datafusion_err, plan_datafusion_err, plan_err};
+use datafusion::common::{
+    Column, TableReference, internal_datafusion_err, plan_datafusion_err, plan_err,
+};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
-use datafusion::logical_expr::{Extension, LogicalPlan, ScalarUDF};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion_proto::logical_plan::from_proto::parse_expr;
 use datafusion_proto::logical_plan::to_proto::serialize_expr;
@@ -19,12 +21,15 @@ use datafusion_proto::physical_plan::{
     PhysicalProtoConverterExtension,
 };
 use datafusion_proto::protobuf::{self, LogicalExprNode, PhysicalExprNode};
+use farcall_planner::logical::{Resolve, ResolveKind, ResolveOutput, RowId};
 use farcall_planner::{AsyncCalc, CallColumn};
 use farcall_udf::{AsyncFunction, AsyncUdf, CallOptions, FarcallRuntime, Recipe};
 use prost::Message;
 
 use crate::config::MODEL_GROUP;
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
+use crate::exec::resolve::{Resolution, ResolveExec};
+use crate::exec::row_id::RowIdExec;
 use crate::exec::scopes::ScopeRegistry;
 
 /// Rebuilds functions that arrive by name or by recipe.
@@ -191,6 +196,117 @@ impl FarcallCodec {
     }
 }
 
+impl FarcallCodec {
+    fn encode_resolve(&self, resolve: &Resolve) -> Result<ResolveNode> {
+        let column = |column: &Column| serialize_expr(&Expr::Column(column.clone()), self);
+        let (kind, mark) = match resolve.kind() {
+            ResolveKind::Outer => (ResolutionCode::Outer, None),
+            ResolveKind::Semi => (ResolutionCode::Semi, None),
+            ResolveKind::Anti => (ResolutionCode::Anti, None),
+            ResolveKind::Mark(qualifier, name) => {
+                let mark = Column::new(qualifier.clone(), name);
+                (ResolutionCode::Mark, Some(column(&mark)?))
+            }
+        };
+        let outputs = resolve
+            .outputs()
+            .iter()
+            .map(|ResolveOutput { column: output, nulled }| {
+                Ok(OutputNode { column: Some(column(output)?), nulled: *nulled })
+            })
+            .collect::<Result<_>>()?;
+        Ok(ResolveNode {
+            kind: kind as i32,
+            mark,
+            row_id: Some(column(resolve.row_id())?),
+            matched: Some(column(resolve.matched())?),
+            outputs,
+        })
+    }
+
+    fn decode_resolve(
+        &self,
+        node: ResolveNode,
+        input: &LogicalPlan,
+        ctx: &TaskContext,
+    ) -> Result<Resolve> {
+        let column = |node: Option<LogicalExprNode>| match parse_expr(
+            &required(node, "column")?,
+            ctx,
+            self,
+        )? {
+            Expr::Column(column) => Ok(column),
+            other => plan_err!("cannot decode a plan: {other} is no column"),
+        };
+        let ResolveNode { kind, mark, row_id, matched, outputs } = node;
+        let kind = match resolution_code(kind)? {
+            ResolutionCode::Outer => ResolveKind::Outer,
+            ResolutionCode::Semi => ResolveKind::Semi,
+            ResolutionCode::Anti => ResolveKind::Anti,
+            ResolutionCode::Mark => {
+                let Column { relation, name, .. } = column(mark)?;
+                ResolveKind::Mark(relation, name)
+            }
+        };
+        let outputs = outputs
+            .into_iter()
+            .map(|OutputNode { column: output, nulled }| {
+                Ok(ResolveOutput { column: column(output)?, nulled })
+            })
+            .collect::<Result<_>>()?;
+        Resolve::try_new(Arc::new(input.clone()), kind, column(row_id)?, column(matched)?, outputs)
+    }
+}
+
+fn encode_resolve_exec(resolve: &ResolveExec) -> ResolveExecNode {
+    let (kind, mark) = match resolve.resolution() {
+        Resolution::Outer => (ResolutionCode::Outer, String::new()),
+        Resolution::Semi => (ResolutionCode::Semi, String::new()),
+        Resolution::Anti => (ResolutionCode::Anti, String::new()),
+        Resolution::Mark(name) => (ResolutionCode::Mark, name.clone()),
+    };
+    let outputs = resolve
+        .outputs()
+        .iter()
+        .map(|(column, nulled)| OutputIndexNode { column: *column as u64, nulled: *nulled })
+        .collect();
+    ResolveExecNode {
+        kind: kind as i32,
+        mark,
+        row_id: resolve.row_id() as u64,
+        matched: resolve.matched() as u64,
+        outputs,
+    }
+}
+
+fn decode_resolve_exec(
+    node: ResolveExecNode,
+    input: &Arc<dyn ExecutionPlan>,
+) -> Result<ResolveExec> {
+    let ResolveExecNode { kind, mark, row_id, matched, outputs } = node;
+    let width = input.schema().fields().len();
+    let index = |column: u64| match usize::try_from(column) {
+        Ok(column) if column < width => Ok(column),
+        _ => plan_err!("cannot decode a plan: column {column} of {width}"),
+    };
+    let resolution = match resolution_code(kind)? {
+        ResolutionCode::Outer => Resolution::Outer,
+        ResolutionCode::Semi => Resolution::Semi,
+        ResolutionCode::Anti => Resolution::Anti,
+        ResolutionCode::Mark => Resolution::Mark(mark),
+    };
+    let outputs = outputs
+        .into_iter()
+        .map(|OutputIndexNode { column, nulled }| Ok((index(column)?, nulled)))
+        .collect::<Result<_>>()?;
+    ResolveExec::try_new(resolution, index(row_id)?, index(matched)?, outputs, Arc::clone(input))
+}
+
+fn resolution_code(code: i32) -> Result<ResolutionCode> {
+    ResolutionCode::try_from(code)
+        .map_err(|_| plan_datafusion_err!("cannot decode a plan: no resolution {code}"))
+}
+
 impl LogicalExtensionCodec for FarcallCodec {
     fn try_decode(
         &self,
@@ -198,12 +314,23 @@ impl LogicalExtensionCodec for FarcallCodec {
         inputs: &[LogicalPlan],
         ctx: &TaskContext,
     ) -> Result<Extension> {
-        let Some(bytes) = buf.strip_prefix(LOGICAL_ASYNC_CALC) else {
+        let Some(bytes) = buf.strip_prefix(LOGICAL) else {
             return self.logical.try_decode(buf, inputs, ctx);
         };
-        let AsyncCalcNode { calls } = decode(bytes)?;
         let [input] = inputs else {
-            return plan_err!("AsyncCalc has one input, the plan has {}", inputs.len());
+            return plan_err!("farcall's nodes have one input, the plan has {}", inputs.len());
+        };
+        let calls = match decode::<LogicalNode>(bytes)?.node {
+            Some(logical_node::Node::Calc(AsyncCalcNode { calls })) => calls,
+            Some(logical_node::Node::RowId(RowIdNode { column })) => {
+                let node = RowId::try_new(Arc::new(input.clone()), column)?;
+                return Ok(Extension { node: Arc::new(node) });
+            }
+            Some(logical_node::Node::Resolve(node)) => {
+                let node = self.decode_resolve(*node, input, ctx)?;
+                return Ok(Extension { node: Arc::new(node) });
+            }
+            None => return plan_err!("cannot decode a plan: a node is missing"),
         };
         let expr = |node: &LogicalExprNode| Ok::<_, DataFusionError>(parse_expr(node, ctx, self)?);
         let calls = calls
@@ -221,7 +348,19 @@ impl LogicalExtensionCodec for FarcallCodec {
     }
 
     fn try_encode(&self, node: &Extension, buf: &mut Vec<u8>) -> Result<()> {
-        let Some(calc) = node.node.as_any().downcast_ref::<AsyncCalc>() else {
+        let any = node.node.as_any();
+        let mut give = |node| {
+            buf.extend_from_slice(LOGICAL);
+            encode(&LogicalNode { node: Some(node) }, buf)
+        };
+        if let Some(row_id) = any.downcast_ref::<RowId>() {
+            let column = row_id.column().to_owned();
+            return give(logical_node::Node::RowId(RowIdNode { column }));
+        }
+        if let Some(resolve) = any.downcast_ref::<Resolve>() {
+            return give(logical_node::Node::Resolve(Box::new(self.encode_resolve(resolve)?)));
+        }
+        let Some(calc) = any.downcast_ref::<AsyncCalc>() else {
             return self.logical.try_encode(node, buf);
         };
         let calls = calc
@@ -235,8 +374,7 @@ impl LogicalExtensionCodec for FarcallCodec {
                 })
             })
             .collect::<Result<_>>()?;
-        buf.extend_from_slice(LOGICAL_ASYNC_CALC);
-        encode(&AsyncCalcNode { calls }, buf)
+        give(logical_node::Node::Calc(AsyncCalcNode { calls }))
     }
 
     fn try_decode_table_provider(
@@ -282,12 +420,21 @@ impl PhysicalExtensionCodec for FarcallCodec {
         ctx: &TaskContext,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let Some(bytes) = buf.strip_prefix(PHYSICAL_ASYNC_CALC) else {
+        let Some(bytes) = buf.strip_prefix(PHYSICAL) else {
             return self.physical.try_decode(buf, inputs, ctx, converter);
         };
-        let AsyncCalcExecNode { calls } = decode(bytes)?;
         let [input] = inputs else {
-            return plan_err!("AsyncCalcExec has one input, the plan has {}", inputs.len());
+            return plan_err!("farcall's operators have one input, the plan has {}", inputs.len());
+        };
+        let calls = match decode::<PhysicalNode>(bytes)?.node {
+            Some(physical_node::Node::Calc(AsyncCalcExecNode { calls })) => calls,
+            Some(physical_node::Node::RowId(RowIdNode { column })) => {
+                return Ok(Arc::new(RowIdExec::try_new(column, Arc::clone(input))?));
+            }
+            Some(physical_node::Node::Resolve(node)) => {
+                return Ok(Arc::new(decode_resolve_exec(node, input)?));
+            }
+            None => return plan_err!("cannot decode a plan: an operator is missing"),
         };
         let schema = input.schema();
         let calls = calls
@@ -303,6 +450,17 @@ impl PhysicalExtensionCodec for FarcallCodec {
         buf: &mut Vec<u8>,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<()> {
+        let give = |node, buf: &mut Vec<u8>| {
+            buf.extend_from_slice(PHYSICAL);
+            encode(&PhysicalNode { node: Some(node) }, buf)
+        };
+        if let Some(row_id) = node.downcast_ref::<RowIdExec>() {
+            let column = row_id.column().to_owned();
+            return give(physical_node::Node::RowId(RowIdNode { column }), buf);
+        }
+        if let Some(resolve) = node.downcast_ref::<ResolveExec>() {
+            return give(physical_node::Node::Resolve(encode_resolve_exec(resolve)), buf);
+        }
         let Some(calc) = node.downcast_ref::<AsyncCalcExec>() else {
             return self.physical.try_encode(node, buf, converter);
         };
@@ -311,8 +469,7 @@ impl PhysicalExtensionCodec for FarcallCodec {
             .iter()
             .map(|call| self.encode_call(call, converter))
             .collect::<Result<_>>()?;
-        buf.extend_from_slice(PHYSICAL_ASYNC_CALC);
-        encode(&AsyncCalcExecNode { calls }, buf)
+        give(physical_node::Node::Calc(AsyncCalcExecNode { calls }), buf)
     }
 
     fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {
@@ -332,8 +489,8 @@ impl PhysicalExtensionCodec for FarcallCodec {
 }
 
 /// Marks bytes as ours, so that an inner codec's bytes are told apart; the digit is the format.
-const LOGICAL_ASYNC_CALC: &[u8] = b"farcall.AsyncCalc.1:";
-const PHYSICAL_ASYNC_CALC: &[u8] = b"farcall.AsyncCalcExec.1:";
+const LOGICAL: &[u8] = b"farcall.LogicalNode.1:";
+const PHYSICAL: &[u8] = b"farcall.PhysicalNode.1:";
 const UDF: &[u8] = b"farcall.AsyncUdf.1:";
 
 fn encode(message: &impl Message, buf: &mut Vec<u8>) -> Result<()> {
@@ -436,4 +593,99 @@ struct PhysicalCallNode {
 struct AsyncCalcExecNode {
     #[prost(message, repeated, tag = "1")]
     calls: Vec<PhysicalCallNode>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct RowIdNode {
+    #[prost(string, tag = "1")]
+    column: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, prost::Enumeration)]
+#[repr(i32)]
+enum ResolutionCode {
+    Outer = 0,
+    Semi = 1,
+    Anti = 2,
+    Mark = 3,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OutputNode {
+    #[prost(message, optional, tag = "1")]
+    column: Option<LogicalExprNode>,
+    #[prost(bool, tag = "2")]
+    nulled: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ResolveNode {
+    #[prost(enumeration = "ResolutionCode", tag = "1")]
+    kind: i32,
+    #[prost(message, optional, tag = "2")]
+    mark: Option<LogicalExprNode>,
+    #[prost(message, optional, tag = "3")]
+    row_id: Option<LogicalExprNode>,
+    #[prost(message, optional, tag = "4")]
+    matched: Option<LogicalExprNode>,
+    #[prost(message, repeated, tag = "5")]
+    outputs: Vec<OutputNode>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct LogicalNode {
+    #[prost(oneof = "logical_node::Node", tags = "1, 2, 3")]
+    node: Option<logical_node::Node>,
+}
+
+mod logical_node {
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub(super) enum Node {
+        #[prost(message, tag = "1")]
+        Calc(super::AsyncCalcNode),
+        #[prost(message, tag = "2")]
+        RowId(super::RowIdNode),
+        #[prost(message, boxed, tag = "3")]
+        Resolve(Box<super::ResolveNode>),
+    }
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct OutputIndexNode {
+    #[prost(uint64, tag = "1")]
+    column: u64,
+    #[prost(bool, tag = "2")]
+    nulled: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ResolveExecNode {
+    #[prost(enumeration = "ResolutionCode", tag = "1")]
+    kind: i32,
+    #[prost(string, tag = "2")]
+    mark: String,
+    #[prost(uint64, tag = "3")]
+    row_id: u64,
+    #[prost(uint64, tag = "4")]
+    matched: u64,
+    #[prost(message, repeated, tag = "5")]
+    outputs: Vec<OutputIndexNode>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PhysicalNode {
+    #[prost(oneof = "physical_node::Node", tags = "1, 2, 3")]
+    node: Option<physical_node::Node>,
+}
+
+mod physical_node {
+    #[derive(Clone, PartialEq, prost::Oneof)]
+    pub(super) enum Node {
+        #[prost(message, tag = "1")]
+        Calc(super::AsyncCalcExecNode),
+        #[prost(message, tag = "2")]
+        RowId(super::RowIdNode),
+        #[prost(message, tag = "3")]
+        Resolve(super::ResolveExecNode),
+    }
 }

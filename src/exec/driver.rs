@@ -1,14 +1,15 @@
 //! [`drive`], the task that moves one partition's rows through its calls.
 
-use std::collections::VecDeque;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use datafusion::arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions};
 use datafusion::arrow::buffer::BooleanBuffer;
-use datafusion::arrow::compute::filter_record_batch;
+use datafusion::arrow::compute::{filter_record_batch, interleave_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::cast::as_boolean_array;
+use datafusion::common::internal_err;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_expr::PhysicalExpr;
@@ -59,33 +60,58 @@ fn evaluate(exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<
     exprs.iter().map(|expr| expr.evaluate(batch)?.into_array(batch.num_rows())).collect()
 }
 
-/// What one partition holds back: batches in order, each with the rows already given out.
+/// Rows whose answers are awaited: batches of input by the number of their first row, each with the
+/// rows not yet given out.
+type Held = BTreeMap<u64, (RecordBatch, usize)>;
+
+/// One partition's rows on their way through the calls.
 pub(super) struct Driver {
-    pub(super) input: SendableRecordBatchStream,
-    pub(super) lanes: Vec<Lane>,
-    pub(super) schema: SchemaRef,
-    pub(super) max_buffered_rows: usize,
-    batches: VecDeque<(RecordBatch, usize)>,
+    input: SendableRecordBatchStream,
+    lanes: Vec<Lane>,
+    schema: SchemaRef,
+    max_buffered_rows: usize,
+    /// Rows in a batch that is given out, where rows of several input batches are mixed.
+    batch_size: usize,
+    unordered: bool,
+    held: Held,
+    pushed_rows: u64,
     buffered_rows: usize,
     input_done: bool,
 }
 
 impl Driver {
+    /// Gives rows out in input order.
     pub(super) fn new(
         input: SendableRecordBatchStream,
         lanes: Vec<Lane>,
         schema: SchemaRef,
         max_buffered_rows: usize,
+        batch_size: usize,
     ) -> Self {
         Self {
             input,
             lanes,
             schema,
             max_buffered_rows,
-            batches: VecDeque::new(),
+            batch_size,
+            unordered: false,
+            held: Held::new(),
+            pushed_rows: 0,
             buffered_rows: 0,
             input_done: false,
         }
+    }
+
+    /// Gives rows out as their answers come; for one call only.
+    pub(super) fn unordered(mut self) -> Self {
+        debug_assert_eq!(self.lanes.len(), 1);
+        self.lanes = self
+            .lanes
+            .into_iter()
+            .map(|lane| Lane { dispatcher: lane.dispatcher.with_unordered_output(), ..lane })
+            .collect();
+        self.unordered = true;
+        self
     }
 
     /// Sends requests, takes in answers and reads input.
@@ -125,34 +151,83 @@ impl Driver {
         for lane in &mut self.lanes {
             lane.push(&batch)?;
         }
-        self.buffered_rows += batch.num_rows();
-        self.batches.push_back((batch, 0));
+        let rows = batch.num_rows();
+        self.held.insert(self.pushed_rows, (batch, rows));
+        self.pushed_rows += rows as u64;
+        self.buffered_rows += rows;
         Ok(())
     }
 
-    /// Takes the rows of the first batch that every call has answered, if there are any.
+    /// Takes rows that every call has answered, if there are any.
     fn take_ready(&mut self) -> Result<Option<RecordBatch>> {
-        let Some((batch, taken)) = self.batches.front_mut() else { return Ok(None) };
+        if self.unordered { self.take_any() } else { self.take_first() }
+    }
+
+    /// Takes answered rows of the first batch.
+    fn take_first(&mut self) -> Result<Option<RecordBatch>> {
+        let Some(mut entry) = self.held.first_entry() else { return Ok(None) };
+        let (batch, left) = entry.get_mut();
         let ready = self.lanes.iter_mut().map(|lane| lane.dispatcher.ready_rows()).min();
-        let rows = ready.unwrap_or(usize::MAX).min(batch.num_rows() - *taken);
+        let rows = ready.unwrap_or(usize::MAX).min(*left);
         if rows == 0 {
             return Ok(None);
         }
-        let mut columns: Vec<ArrayRef> = batch.slice(*taken, rows).columns().to_vec();
-        *taken += rows;
-        if *taken == batch.num_rows() {
-            self.batches.pop_front();
+        let mut columns: Vec<ArrayRef> =
+            batch.slice(batch.num_rows() - *left, rows).columns().to_vec();
+        *left -= rows;
+        if *left == 0 {
+            entry.remove();
         }
         self.buffered_rows -= rows;
         for lane in &mut self.lanes {
             columns.push(lane.dispatcher.take(rows)?);
         }
+        self.batch(columns, rows).map(Some)
+    }
+
+    /// Takes answered rows of any batches.
+    fn take_any(&mut self) -> Result<Option<RecordBatch>> {
+        let [lane] = self.lanes.as_mut_slice() else { return self.take_first() };
+        let Some((numbers, values)) = lane.dispatcher.take_any(self.batch_size)? else {
+            return Ok(None);
+        };
+        let mut sources: Vec<(u64, RecordBatch)> = Vec::new();
+        let mut rows = Vec::with_capacity(numbers.len());
+        for number in numbers.values() {
+            let Some((start, (batch, left))) = self.held.range_mut(..=*number).next_back() else {
+                return internal_err!("a call answered row {number}, which is not held");
+            };
+            let start = *start;
+            let source = match sources.iter().rposition(|(other, _)| *other == start) {
+                Some(source) => source,
+                None => {
+                    sources.push((start, batch.clone()));
+                    sources.len() - 1
+                }
+            };
+            rows.push((source, (number - start) as usize));
+            *left -= 1;
+            if *left == 0 {
+                self.held.remove(&start);
+            }
+        }
+        self.buffered_rows -= rows.len();
+        let sources: Vec<&RecordBatch> = sources.iter().map(|(_, batch)| batch).collect();
+        let mut columns = match sources.first().map(|batch| batch.num_columns()) {
+            None | Some(0) => Vec::new(),
+            Some(_) => interleave_record_batch(&sources, &rows)?.columns().to_vec(),
+        };
+        columns.push(values);
+        self.batch(columns, rows.len()).map(Some)
+    }
+
+    fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
-        Ok(Some(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?))
+        Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }
 
     fn is_done(&self) -> bool {
-        self.input_done && self.batches.is_empty()
+        self.input_done && self.held.is_empty()
     }
 }
 

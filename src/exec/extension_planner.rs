@@ -7,7 +7,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Field, FieldRef};
 use datafusion::catalog::Session;
-use datafusion::common::{internal_err, plan_err};
+use datafusion::common::{DFSchema, internal_err, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
@@ -16,11 +16,14 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use farcall_planner::logical::{Resolve, ResolveKind, RowId};
 use farcall_planner::{AsyncCalc, CallColumn, check_calls};
 use farcall_udf::{AsyncUdf, FarcallRuntime, OnError};
 
 use crate::config::FarcallConfig;
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
+use crate::exec::resolve::{Resolution, ResolveExec};
+use crate::exec::row_id::RowIdExec;
 use crate::exec::scopes::ScopeRegistry;
 
 /// Plans queries with async functions: checks that every call stands in a node of farcall's own,
@@ -59,7 +62,7 @@ impl QueryPlanner for FarcallQueryPlanner {
         check_calls(logical_plan)?;
         let scopes = ScopeRegistry::new(Arc::clone(&self.runtime), Arc::clone(&self.parameters));
         let mut planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
-            vec![Arc::new(AsyncCalcPlanner { scopes: Arc::new(scopes) })];
+            vec![Arc::new(NodePlanner { scopes: Arc::new(scopes) })];
         planners.extend(self.others.iter().cloned());
         DefaultPhysicalPlanner::with_extension_planners(planners)
             .create_physical_plan(logical_plan, session)
@@ -67,13 +70,13 @@ impl QueryPlanner for FarcallQueryPlanner {
     }
 }
 
-/// Plans [`AsyncCalc`] nodes of one query.
-struct AsyncCalcPlanner {
+/// Plans farcall's nodes of one query.
+struct NodePlanner {
     scopes: Arc<ScopeRegistry>,
 }
 
 #[async_trait]
-impl ExtensionPlanner for AsyncCalcPlanner {
+impl ExtensionPlanner for NodePlanner {
     async fn plan_extension(
         &self,
         planner: &dyn PhysicalPlanner,
@@ -83,10 +86,15 @@ impl ExtensionPlanner for AsyncCalcPlanner {
         session: &dyn Session,
         planning_ctx: &PhysicalPlanningContext,
     ) -> Result<Option<Arc<dyn ExecutionPlan>>> {
-        let Some(node) = node.as_any().downcast_ref::<AsyncCalc>() else { return Ok(None) };
-        let ([logical_input], [input]) = (logical_inputs, physical_inputs) else {
-            return internal_err!("AsyncCalc has one input");
-        };
+        let ([logical_input], [input]) = (logical_inputs, physical_inputs) else { return Ok(None) };
+        let any = node.as_any();
+        if let Some(node) = any.downcast_ref::<RowId>() {
+            return Ok(Some(Arc::new(RowIdExec::try_new(node.column(), Arc::clone(input))?)));
+        }
+        if let Some(node) = any.downcast_ref::<Resolve>() {
+            return Ok(Some(Arc::new(plan_resolve(node, logical_input.schema(), input)?)));
+        }
+        let Some(node) = any.downcast_ref::<AsyncCalc>() else { return Ok(None) };
         let config = FarcallConfig::of(session.config_options());
         let physical = |expr: &Expr| {
             planner.create_physical_expr(expr, logical_input.schema(), session, planning_ctx)
@@ -101,7 +109,7 @@ impl ExtensionPlanner for AsyncCalcPlanner {
     }
 }
 
-impl AsyncCalcPlanner {
+impl NodePlanner {
     /// Lets calls run beside those of the operator below, if they do not need its results: k calls
     /// then cost one latency.
     fn join_neighbour(
@@ -131,6 +139,27 @@ impl AsyncCalcPlanner {
         }
         AsyncCalcExec::try_new(calls, scopes, Arc::clone(input))
     }
+}
+
+fn plan_resolve(
+    node: &Resolve,
+    schema: &DFSchema,
+    input: &Arc<dyn ExecutionPlan>,
+) -> Result<ResolveExec> {
+    let resolution = match node.kind() {
+        ResolveKind::Outer => Resolution::Outer,
+        ResolveKind::Semi => Resolution::Semi,
+        ResolveKind::Anti => Resolution::Anti,
+        ResolveKind::Mark(_, name) => Resolution::Mark(name.clone()),
+    };
+    let outputs = node
+        .outputs()
+        .iter()
+        .map(|output| Ok((schema.index_of_column(&output.column)?, output.nulled)))
+        .collect::<Result<_>>()?;
+    let row_id = schema.index_of_column(node.row_id())?;
+    let matched = schema.index_of_column(node.matched())?;
+    ResolveExec::try_new(resolution, row_id, matched, outputs, Arc::clone(input))
 }
 
 fn plan_call(

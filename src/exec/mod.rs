@@ -4,9 +4,13 @@ mod async_calc;
 mod codec;
 mod driver;
 mod extension_planner;
+mod resolve;
+mod row_id;
 mod scopes;
 
 pub use async_calc::{AsyncCalcExec, PlannedCall};
 pub use codec::{FarcallCodec, FunctionSource};
 pub use extension_planner::FarcallQueryPlanner;
+pub use resolve::{Resolution, ResolveExec};
+pub use row_id::RowIdExec;
 pub use scopes::ScopeRegistry;

@@ -212,3 +212,49 @@ async fn volatile_calls_of_different_places_are_not_merged() {
     check("SELECT fv(k) AS a FROM t", &[("fv", 10_000)]).await;
     check("SELECT x FROM t WHERE fv(x) BETWEEN 10 AND 20", &[("fv", 10_000)]).await;
 }
+
+#[tokio::test]
+async fn the_try_form_gives_errors_as_values() {
+    use farcall::udf::{CallError, async_fn};
+
+    let session = farcall::FarcallSession::new().unwrap();
+    session.register(async_fn("root", |x: f64| async move {
+        match x >= 0.0 {
+            true => Ok(x.sqrt()),
+            false => Err(CallError::rejected("root", "a negative number")),
+        }
+    }));
+    let sql = "SELECT x, try_root(x)['value'] AS v, try_root(x)['error']['code'] AS code \
+               FROM (VALUES (4.0), (-1.0)) AS t (x)";
+    let rows = session.sql(sql).await.unwrap().collect().await.unwrap();
+    assert_eq!(crate::support::twins::lines(&rows), ["|4.0|2.0||", "|-1.0||rejected|"]);
+    let error = session.sql("SELECT root(-1.0)").await.unwrap().collect().await.unwrap_err();
+    assert!(error.to_string().contains("root rejected the request: a negative number"), "{error}");
+}
+
+#[tokio::test]
+async fn unordered_output_lets_later_rows_pass_a_slow_one() {
+    use std::time::Duration;
+
+    use farcall::udf::{CallError, async_fn};
+
+    let session = farcall::FarcallSession::new().unwrap();
+    session.register(async_fn("slow_first", |x: i64| async move {
+        tokio::time::sleep(Duration::from_millis(if x == 1 { 200 } else { 1 })).await;
+        Ok::<i64, CallError>(10 * x)
+    }));
+    let sql = "SELECT value, slow_first(value) AS v FROM generate_series(1, 50) AS s (value)";
+    let rows = || async {
+        crate::support::twins::lines(&session.sql(sql).await.unwrap().collect().await.unwrap())
+    };
+    let ordered = rows().await;
+    session.sql("SET farcall.async_scalar.output_mode = 'allow_unordered'").await.unwrap();
+    let mut unordered = rows().await;
+    assert_eq!((&ordered[0], &unordered[49]), (&"|1|10|".to_owned(), &"|1|10|".to_owned()));
+    let number = |row: &String| row.split('|').nth(1).and_then(|x| x.parse::<i64>().ok());
+    unordered.sort_by_key(number);
+    assert_eq!(unordered, ordered);
+    let sorted = format!("{sql} ORDER BY value");
+    let sorted = session.sql(&sorted).await.unwrap().collect().await.unwrap();
+    assert_eq!(crate::support::twins::lines(&sorted), ordered);
+}

@@ -74,6 +74,40 @@ async fn a_logical_plan_with_calls_runs_on_the_other_side() {
 }
 
 #[tokio::test]
+async fn joins_on_calls_travel() {
+    let (here, there) = (Twins::new(1), Twins::new(1));
+    let tables = "(VALUES (1, 2), (2, 3), (3, NULL)) AS l (a, z) {join} \
+                  (VALUES (1, 4), (2, 2)) AS r (a, z)";
+    for (select, join, end) in [
+        ("l.a, r.z", "LEFT JOIN", "ON l.a = r.a AND p2(l.z, r.z)"),
+        ("l.a", "LEFT SEMI JOIN", "ON l.a = r.a AND p2(l.z, r.z)"),
+        ("l.a", "LEFT ANTI JOIN", "ON l.a = r.a AND p2(l.z, r.z)"),
+    ] {
+        let sql = format!("SELECT {select} FROM {} {end}", tables.replace("{join}", join));
+        let plan = here.farcall.sql(&sql).await.unwrap().into_optimized_plan().unwrap();
+        let bytes = logical_plan_to_bytes_with_extension_codec(&plan, &here.farcall.codec());
+        let context = there.farcall.context();
+        let (task, codec) = (context.task_ctx(), there.farcall.codec());
+        let back =
+            logical_plan_from_bytes_with_extension_codec(&bytes.unwrap(), &task, &codec).unwrap();
+        assert_eq!(plan.display_indent().to_string(), back.display_indent().to_string());
+        assert!(back.display_indent().to_string().contains("Resolve"), "{sql}");
+        // The physical plan over memory tables of VALUES travels as a whole.
+        let physical = there.farcall.context().state().create_physical_plan(&back).await.unwrap();
+        let bytes = physical_plan_to_bytes_with_extension_codec(physical.clone(), &codec).unwrap();
+        let again = physical_plan_from_bytes_with_extension_codec(&bytes, &task, &codec).unwrap();
+        let text = |plan: &_| displayable(plan).indent(true).to_string();
+        assert_eq!(text(physical.as_ref()), text(again.as_ref()));
+        let rows = datafusion::physical_plan::collect(again, task).await.unwrap();
+        let expected = here.plain.sql(&sql).await.unwrap().collect().await.unwrap();
+        let (mut got, mut expected) = (lines(&rows), lines(&expected));
+        got.sort();
+        expected.sort();
+        assert_eq!(got, expected, "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn a_physical_plan_with_calls_runs_on_the_other_side() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("t.parquet");

@@ -7,6 +7,7 @@ mod calls;
 mod cli;
 mod codec;
 mod docs;
+mod joins;
 mod packages;
 mod sql_examples;
 mod support;

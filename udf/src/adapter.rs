@@ -89,13 +89,17 @@ impl AsyncUdf {
         ScalarUDF::new_from_impl(self)
     }
 
-    /// The arguments as the user wrote them, the options of the call behind them.
+    /// Writes a call the way its user does, the options of the call behind its arguments.
     ///
     /// Two calls that differ only in their options are then two columns and not one name twice.
-    fn shown_arguments(&self, args: impl Iterator<Item = String>) -> Vec<String> {
+    pub fn show(&self, args: impl Iterator<Item = String>, separator: &str) -> String {
         let options = self.options.entries();
-        args.chain(options.into_iter().map(|(name, value)| format!("{name} => '{value}'")))
-            .collect()
+        let options = options.into_iter().map(|(name, value)| format!("{name} => '{value}'"));
+        let args: Vec<String> = args.chain(options).collect();
+        match self.declaration().display() {
+            Some(display) => display(&args),
+            None => format!("{}({})", self.name(), args.join(separator)),
+        }
     }
 
     fn declaration(&self) -> &Declaration {
@@ -129,19 +133,11 @@ impl ScalarUDFImpl for AsyncUdf {
     }
 
     fn display_name(&self, args: &[Expr]) -> Result<String> {
-        let names = self.shown_arguments(args.iter().map(ToString::to_string));
-        Ok(match self.declaration().display() {
-            Some(display) => display(&names),
-            None => format!("{}({})", self.name(), names.join(", ")),
-        })
+        Ok(self.show(args.iter().map(ToString::to_string), ", "))
     }
 
     fn schema_name(&self, args: &[Expr]) -> Result<String> {
-        let names = self.shown_arguments(args.iter().map(|arg| arg.schema_name().to_string()));
-        Ok(match self.declaration().display() {
-            Some(display) => display(&names),
-            None => format!("{}({})", self.name(), names.join(",")),
-        })
+        Ok(self.show(args.iter().map(|arg| arg.schema_name().to_string()), ","))
     }
 
     fn signature(&self) -> &Signature {

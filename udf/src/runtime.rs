@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, FieldRef};
+use tokio::sync::watch;
 
 use crate::dispatch::dedup::Memo;
 use crate::dispatch::limit::{Limiter, Limits};
@@ -28,12 +29,37 @@ pub struct FarcallRuntime {
     limiters: Mutex<HashMap<LimiterKey, Arc<Limiter>>>,
     caches: Mutex<HashMap<CacheKey, Arc<Memo>>>,
     resources: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    /// Queries that run, or whose functions are closing.
+    queries: watch::Sender<usize>,
+}
+
+/// Counts a query as running until it is dropped.
+pub(crate) struct RunningQuery(Arc<FarcallRuntime>);
+
+impl Drop for RunningQuery {
+    fn drop(&mut self) {
+        self.0.queries.send_modify(|queries| *queries -= 1);
+    }
 }
 
 impl FarcallRuntime {
     /// Makes an empty runtime.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Counts a query as running.
+    pub(crate) fn enter(self: &Arc<Self>) -> RunningQuery {
+        self.queries.send_modify(|queries| *queries += 1);
+        RunningQuery(Arc::clone(self))
+    }
+
+    /// Waits until no query runs and the functions of all queries are closed.
+    ///
+    /// A program waits for it before it ends, or `close` may be cut off.
+    pub async fn idle(&self) {
+        // The sender is `self`: it cannot be gone while this waits.
+        let _ = self.queries.subscribe().wait_for(|queries| *queries == 0).await;
     }
 
     /// Returns the limiter of one model or function, made at its first use.
@@ -91,6 +117,16 @@ impl fmt::Debug for FarcallRuntime {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn is_idle_only_when_the_last_query_is_gone() {
+        let runtime = Arc::new(FarcallRuntime::new());
+        let (first, second) = (runtime.enter(), runtime.enter());
+        drop(first);
+        assert!(futures::FutureExt::now_or_never(runtime.idle()).is_none());
+        drop(second);
+        runtime.idle().await;
+    }
 
     #[test]
     fn makes_a_resource_once() {

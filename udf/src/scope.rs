@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, FieldRef};
 use datafusion_common::config::ConfigOptions;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -23,7 +24,7 @@ use crate::error::CallError;
 use crate::function::AsyncFunction;
 use crate::options::{CallOptions, Mode};
 use crate::rows::panicked;
-use crate::runtime::FarcallRuntime;
+use crate::runtime::{FarcallRuntime, RunningQuery};
 use crate::tried::value_field;
 
 /// How long a function may take to close after its query.
@@ -41,6 +42,10 @@ pub struct QueryScope {
     failure: Mutex<Option<CallError>>,
     sites: Mutex<HashMap<u64, Arc<CallSite>>>,
     functions: Mutex<HashMap<AsyncFunction, Arc<OpenedFunction>>>,
+    /// Where functions are closed: the last owner may be dropped outside of any runtime.
+    handle: Option<Handle>,
+    /// Taken along by the task that closes the functions.
+    running: Option<RunningQuery>,
 }
 
 impl QueryScope {
@@ -50,6 +55,7 @@ impl QueryScope {
         parameters: Parameters,
         config: Arc<ConfigOptions>,
     ) -> Arc<Self> {
+        let running = Some(runtime.enter());
         Arc::new(Self {
             query_id: uuid::Uuid::new_v4().to_string().into(),
             runtime,
@@ -59,6 +65,8 @@ impl QueryScope {
             failure: Mutex::new(None),
             sites: Mutex::default(),
             functions: Mutex::default(),
+            handle: Handle::try_current().ok(),
+            running,
         })
     }
 
@@ -196,8 +204,10 @@ impl Drop for QueryScope {
         }
         // The one task that outlives its query: `close` is asynchronous and nobody waits for a
         // dropped query, so it runs detached, with a deadline. Outside a runtime nothing can run.
-        let Ok(handle) = tokio::runtime::Handle::try_current() else { return };
+        let running = self.running.take();
+        let Some(handle) = self.handle.take() else { return };
         handle.spawn(async move {
+            let _running = running;
             for function in opened {
                 let close = AssertUnwindSafe(function.close()).catch_unwind();
                 match tokio::time::timeout(CLOSE_DEADLINE, close).await {

@@ -13,6 +13,8 @@ use datafusion_common::{
 use datafusion_expr::expr_rewriter::unalias;
 use datafusion_expr::{Expr, ExprSchemable, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
+use farcall_udf::AsyncUdf;
+
 use crate::calls::find_call;
 
 /// The prefix of all columns that the planner makes up; user columns must not start with it.
@@ -34,7 +36,14 @@ pub struct CallColumn {
 
 impl fmt::Display for CallColumn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} AS {}", self.call, self.name)?;
+        // As its user wrote it, `PREDICT(m, x)`: the expression's own text knows the function only.
+        match &self.call {
+            Expr::ScalarFunction(call) if let Some(udf) = AsyncUdf::find(&call.func) => {
+                let args = call.args.iter().map(ToString::to_string);
+                write!(f, "{} AS {}", udf.show(args, ", "), self.name)?;
+            }
+            other => write!(f, "{other} AS {}", self.name)?,
+        }
         match &self.guard {
             Some(guard) => write!(f, " WHEN {guard}"),
             None => Ok(()),
@@ -180,5 +189,83 @@ impl UserDefinedLogicalNodeCore for AsyncCalc {
         // What the calls themselves read is added by the caller, from `expressions`.
         let width = self.input.schema().fields().len();
         Some(vec![output_columns.iter().copied().filter(|index| *index < width).collect()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion_common::{Dependency, FunctionalDependence, FunctionalDependencies};
+    use datafusion_expr::{col, lit};
+
+    use super::*;
+    use crate::testing::{call, table};
+
+    #[test]
+    fn adds_nullable_columns_behind_those_of_the_input() {
+        let calc = guarded();
+        let names: Vec<String> = calc.schema.field_names();
+        assert_eq!(names, ["t.x", "t.k", "t.n", "t.a", "t.b", "t.txt", "t.s", "__async_0"]);
+        assert!(calc.schema.field(7).is_nullable());
+    }
+
+    #[test]
+    fn keeps_the_functional_dependencies_of_its_input() {
+        let key = FunctionalDependence::new(vec![0], (0..7).collect(), false)
+            .with_mode(Dependency::Single);
+        let keys = FunctionalDependencies::new(vec![key]);
+        let schema = table("t").schema().as_ref().clone();
+        let schema = schema.with_functional_dependencies(keys.clone()).unwrap();
+        let input = LogicalPlan::EmptyRelation(datafusion_expr::EmptyRelation {
+            produce_one_row: false,
+            schema: Arc::new(schema),
+        });
+        let calc = AsyncCalc::try_new(Arc::new(input), calls()).unwrap();
+        assert_eq!(calc.schema.functional_dependencies(), &keys);
+    }
+
+    #[test]
+    fn forgets_the_aliases_that_upstream_rules_put_around_expressions() {
+        let calc = guarded();
+        let aliased = calc.expressions().into_iter().map(|expr| expr.alias("kept")).collect();
+        let rebuilt = calc.with_exprs_and_inputs(aliased, vec![table("t")]).unwrap();
+        assert_eq!(rebuilt, calc);
+    }
+
+    #[test]
+    fn refuses_another_number_of_expressions() {
+        let calc = guarded();
+        let exprs = calc.expressions();
+        let short = calc.with_exprs_and_inputs(exprs[..1].to_vec(), vec![table("t")]);
+        assert!(short.unwrap_err().to_string().contains("1 expressions, too few"));
+        let long = [exprs, vec![lit(1)]].concat();
+        let long = calc.with_exprs_and_inputs(long, vec![table("t")]);
+        assert!(long.unwrap_err().to_string().contains("3 expressions, too many"));
+    }
+
+    #[test]
+    fn asks_its_input_for_the_columns_of_its_own_output_only() {
+        assert_eq!(guarded().necessary_children_exprs(&[1, 7]), Some(vec![vec![1]]));
+    }
+
+    #[test]
+    fn holds_back_conditions_on_its_results_only() {
+        let held = guarded().prevent_predicate_push_down_columns();
+        assert_eq!(held, HashSet::from(["__async_0".to_owned()]));
+    }
+
+    #[test]
+    fn refuses_what_is_no_call() {
+        let sum = CallColumn { call: col("x") + lit(1), guard: None, name: "__async_0".into() };
+        let error = AsyncCalc::try_new(Arc::new(table("t")), vec![sum]).unwrap_err();
+        assert!(error.to_string().contains("x + Int32(1), which is no async call"), "{error}");
+    }
+
+    fn calls() -> Vec<CallColumn> {
+        let guard = Some(col("t.k").gt(lit(1_i64)).is_true());
+        vec![CallColumn { call: call("f", vec![col("t.x")]), guard, name: "__async_0".into() }]
+    }
+
+    fn guarded() -> AsyncCalc {
+        AsyncCalc::try_new(Arc::new(table("t")), calls()).unwrap()
     }
 }

@@ -1,5 +1,9 @@
-//! The logical nodes that calls stand in.
+//! The logical nodes that calls stand in, and the two that help to join on calls.
 
 mod async_calc;
+mod resolve;
+mod row_id;
 
 pub use async_calc::{AsyncCalc, CallColumn, GENERATED_PREFIX};
+pub use resolve::{Resolve, ResolveKind, ResolveOutput};
+pub use row_id::RowId;

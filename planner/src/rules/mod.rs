@@ -20,6 +20,7 @@ mod split_join_condition;
 mod split_project;
 mod split_projection_rex_field;
 mod split_sort;
+mod split_values;
 mod split_window;
 mod wrap_foreign_functions;
 
@@ -37,6 +38,7 @@ pub use split_join_condition::SplitJoinCondition;
 pub use split_project::SplitProject;
 pub use split_projection_rex_field::SplitProjectionRexField;
 pub use split_sort::SplitSort;
+pub use split_values::SplitValues;
 pub use split_window::SplitWindow;
 pub use wrap_foreign_functions::WrapForeignFunctions;
 
@@ -53,6 +55,8 @@ pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
         // Calls leave joins first, since what they leave behind is a filter above.
         Arc::new(SplitJoinCondition),
+        // Calls leave VALUES, since what they leave behind is a projection above.
+        Arc::new(SplitValues),
         // Cheap conditions go below calls while those still stand in projections.
         Arc::new(PushCondition),
         // Each clause gives up its outermost calls.

@@ -59,3 +59,50 @@ impl AnalyzerRule for NumberCallSites {
         .data()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion_common::tree_node::TreeNodeRecursion;
+
+    use crate::calls::find_call;
+    use crate::testing::{analyze, analyzed, optimized, session};
+    use datafusion_common::tree_node::TreeNode;
+    use datafusion_expr::LogicalPlan;
+
+    #[test]
+    fn numbers_every_place_where_a_function_stands() {
+        let plan = analyzed("SELECT f(g(x)), f(x) FROM t WHERE f(x) > (SELECT max(f(y)) FROM b)");
+        let mut sites = sites(&plan);
+        sites.sort();
+        assert_eq!(sites, [Some(0), Some(1), Some(2), Some(3), Some(4)]);
+    }
+
+    #[test]
+    fn leaves_numbers_that_are_there_already() {
+        let session = session();
+        let plan = analyzed("SELECT f(x), g(x) FROM t");
+        let before = sites(&plan);
+        assert_eq!(sites(&analyze(&session, plan)), before);
+    }
+
+    #[test]
+    fn copies_made_later_keep_the_number() {
+        // BETWEEN becomes two comparisons; the volatile call is made once all the same.
+        let plan = optimized("SELECT x FROM t WHERE fv(x) BETWEEN 1 AND 5");
+        assert_eq!(sites(&plan).len(), 1);
+    }
+
+    fn sites(plan: &LogicalPlan) -> Vec<Option<u64>> {
+        let mut sites = Vec::new();
+        plan.apply_with_subqueries(|node| {
+            node.apply_expressions(|expr| {
+                expr.apply(|part| {
+                    sites.extend(find_call(part).map(|udf| udf.site()));
+                    Ok(TreeNodeRecursion::Continue)
+                })
+            })
+        })
+        .unwrap();
+        sites
+    }
+}

@@ -11,6 +11,8 @@
 //! latency; the logical plan shows one call per line.
 //! Needs: runs after `nested_split`. Source: Flink's `ONE_PER_CALC_SPLIT`, re-derived.
 
+use std::sync::Arc;
+
 use datafusion_common::Result;
 use datafusion_common::tree_node::Transformed;
 use datafusion_expr::LogicalPlan;
@@ -38,7 +40,7 @@ impl OptimizerRule for OneAsyncPerCalc {
                 let (input, calls) = calc.clone().into_parts();
                 let chain =
                     calls.into_iter().try_fold(input, |plan, call| calculate(plan, vec![call]))?;
-                Ok(Transformed::yes(std::sync::Arc::unwrap_or_clone(chain)))
+                Ok(Transformed::yes(Arc::unwrap_or_clone(chain)))
             }
             _ => Ok(Transformed::no(node)),
         })

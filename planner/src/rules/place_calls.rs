@@ -1,4 +1,4 @@
-//! [`PlaceCalls`] makes a call once along a chain of nodes.
+//! [`PlaceCalls`] makes each call once along a chain of nodes, and above what drops rows.
 //!
 //! ```text
 //! Before:                                   After:
@@ -7,7 +7,16 @@
 //!     Filter: __async_0 > 5                     Filter: __async_0 > 5
 //!       AsyncCalc: f(x) AS __async_0              AsyncCalc: f(x) AS __async_0
 //!         TableScan: t                              TableScan: t
+//!
+//! Before:                                   After:
+//! Sort: x, fetch=5                          Projection: x, __async_0
+//!   Projection: x, __async_0                  AsyncCalc: f(x) AS __async_0
+//!     AsyncCalc: f(x) AS __async_0              Sort: x, fetch=5
+//!       TableScan: t                              TableScan: t
 //! ```
+//! It is one rule, because the two halves would otherwise undo each other: reuse (first) carries a
+//! result up a chain, deferral (second) carries the call itself up.
+//!
 //! # When a call may be merged into one below it, and why
 //!
 //! 1. *The nodes between neither multiply nor null-extend nor change a row.* A chain consists of
@@ -26,33 +35,42 @@
 //!    guard above: its further values are read by nobody. An unguarded call above a guarded one is
 //!    left alone, because widening the lower guard would make calls for rows that a filter in
 //!    between drops.
-//! 4. *The lower call stays where it is.* Something in between reads it (else the upper one would
-//!    be the only one), so it cannot wait.
 //!
 //! The columns in between are widened by the lower result, and a Projection in place of the upper
 //! node restores the schema; DataFusion folds it away.
 //!
-//! Declines: no equal call in the chain below.
+//! # When a call may wait, and why
+//!
+//! 4. *The node above drops rows.* Limit, Sort with a limit, Filter, semi and anti joins; an inner
+//!    join whose other side is known to be unique in its keys. Through a plain Sort nothing is won.
+//! 5. *It reads neither the result nor a result that depends on it.* Calls that sort keys, the
+//!    filter or the join need stay below, with what they depend on in turn; the others go above.
+//!    A filter on a result goes up with its call, through joins only: a row that is dropped later
+//!    is dropped all the same, but a Limit would count it.
+//! 6. *It neither multiplies nor null-extends the row.* Else one call would become several (which
+//!    the memo would merge only while it is large enough), or would see a row that is not there.
+//! 7. *The function has no side effects.* Such calls are made for the rows of the clause that they
+//!    were written in.
+//!
+//! Projections and aliases between the call and the node are dissolved and put back on top, unless
+//! they hold a volatile expression, which must not be computed twice: there the chain ends.
+//!
+//! Declines: no equal call in the chain below, no node that a call may wait for.
 //! Needs: runs after `nested_split`, when no call holds another, and before `one_async_per_calc`,
 //! so that a Projection never comes between calls that could be made at the same time.
 
-use std::sync::Arc;
+mod defer;
+mod reuse;
 
-use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
-use datafusion_common::{Column, Result, internal_err};
-use datafusion_expr::expr_rewriter::unalias;
-use datafusion_expr::{
-    Expr, Filter, Limit, LogicalPlan, Projection, Sort, SubqueryAlias, UserDefinedLogicalNodeCore,
-    Window,
-};
+use datafusion_common::Result;
+use datafusion_common::tree_node::Transformed;
+use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
-use crate::calls::{find_call, has_call, is_volatile, same_value};
-use crate::guard::Guard;
-use crate::logical::{AsyncCalc, CallColumn};
-use crate::rewrite::{Order, calculate, rewrite_nodes};
+use crate::logical::AsyncCalc;
+use crate::rewrite::{Order, rewrite_nodes};
 
-/// Merges calls along chains.
+/// Merges calls along chains, and lets them wait.
 #[derive(Debug, Default)]
 pub struct PlaceCalls;
 
@@ -67,222 +85,14 @@ impl OptimizerRule for PlaceCalls {
         _: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
         rewrite_nodes(plan, Order::BottomUp, |node, _| match AsyncCalc::find(&node) {
-            Some(calc) => match reuse_below(calc)? {
+            Some(calc) => match reuse::reuse_below(calc)? {
                 Some(plan) => Ok(Transformed::yes(plan)),
                 None => Ok(Transformed::no(node)),
             },
             None => Ok(Transformed::no(node)),
-        })
+        })?
+        .transform_data(|plan| rewrite_nodes(plan, Order::BottomUp, |node, _| defer::defer(node)))
     }
-}
-
-/// Replaces the calls of a node that were made below it; `None` if there is none.
-fn reuse_below(calc: &AsyncCalc) -> Result<Option<LogicalPlan>> {
-    let mut input = Arc::clone(calc.input());
-    let mut kept = Vec::new();
-    let mut known = Vec::new();
-    for column in calc.calls() {
-        match find_below(&input, &Sought::from(column))? {
-            Some((widened, result)) => {
-                input = Arc::new(widened);
-                known.push((column.name.clone(), result));
-            }
-            None => kept.push(column.clone()),
-        }
-    }
-    if known.is_empty() {
-        return Ok(None);
-    }
-    let schema = UserDefinedLogicalNodeCore::schema(calc);
-    let plan = calculate(input, kept)?;
-    let exprs = schema
-        .iter()
-        .map(|field| {
-            let column = Column::from(field);
-            match known.iter().find(|(name, _)| *name == column.name) {
-                Some((name, result)) => Expr::Column(result.clone()).alias(name),
-                None => Expr::Column(column),
-            }
-        })
-        .collect();
-    let projection = Projection::try_new_with_schema(exprs, plan, Arc::clone(schema))?;
-    Ok(Some(LogicalPlan::Projection(projection)))
-}
-
-/// A call that is looked for, in the columns of the node it is looked for in.
-#[derive(Debug, Clone)]
-struct Sought {
-    call: Expr,
-    guard: Option<Expr>,
-}
-
-impl From<&CallColumn> for Sought {
-    fn from(column: &CallColumn) -> Self {
-        Self { call: column.call.clone(), guard: column.guard.clone() }
-    }
-}
-
-impl Sought {
-    /// Writes the call in the columns of the node's input.
-    fn below(&self, plan: &LogicalPlan) -> Result<Option<Self>> {
-        let Some(call) = write_below(&self.call, plan)? else { return Ok(None) };
-        let guard = match &self.guard {
-            Some(guard) => match write_below(guard, plan)? {
-                Some(guard) => Some(guard),
-                None => return Ok(None),
-            },
-            None => None,
-        };
-        Ok(Some(Self { call, guard }))
-    }
-}
-
-/// Looks for a call in a chain; returns the chain with the result among its columns.
-fn find_below(plan: &LogicalPlan, sought: &Sought) -> Result<Option<(LogicalPlan, Column)>> {
-    let (Some(sought), Some(input)) = (sought.below(plan)?, only_input(plan)) else {
-        return Ok(None);
-    };
-    if let Some(calc) = AsyncCalc::find(plan) {
-        for column in calc.calls() {
-            if serves(column, &sought, input)? {
-                return Ok(Some((plan.clone(), Column::from_name(&column.name))));
-            }
-        }
-    }
-    match find_below(input, &sought)? {
-        Some((input, result)) => expose(plan, Arc::new(input), result).map(Some),
-        None => Ok(None),
-    }
-}
-
-fn only_input(plan: &LogicalPlan) -> Option<&LogicalPlan> {
-    match plan.inputs().as_slice() {
-        [input] => Some(*input),
-        _ => None,
-    }
-}
-
-/// Says whether a call has the value of the one sought, wherever that is needed.
-///
-/// Both are written in the columns of `input`.
-fn serves(column: &CallColumn, sought: &Sought, input: &LogicalPlan) -> Result<bool> {
-    let needed = Guard::from_expr(sought.guard.clone());
-    if !needed.implies(&Guard::from_expr(column.guard.clone())) {
-        return Ok(false);
-    }
-    let (mut sought, mut made) = (sought.call.clone(), column.call.clone());
-    let mut plan = input;
-    loop {
-        if same_value(&sought, &made) {
-            return Ok(true);
-        }
-        // Written in columns further below, they may agree.
-        let (Some(sought_below), Some(made_below), Some(input)) =
-            (write_below(&sought, plan)?, write_below(&made, plan)?, only_input(plan))
-        else {
-            return Ok(false);
-        };
-        (sought, made, plan) = (sought_below, made_below, input);
-    }
-}
-
-/// Writes an expression over a node's columns in the columns of its input.
-///
-/// Returns `None` where the chain ends, or where a column cannot be written so: it is volatile, or
-/// the result of a call that is guarded or may not be reused.
-fn write_below(expr: &Expr, plan: &LogicalPlan) -> Result<Option<Expr>> {
-    let definition = |column: &Column| -> Option<Expr> {
-        match plan {
-            LogicalPlan::Filter(_) | LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
-                Some(Expr::Column(column.clone()))
-            }
-            LogicalPlan::Window(window) => window
-                .input
-                .schema()
-                .is_column_from_schema(column)
-                .then(|| Expr::Column(column.clone())),
-            LogicalPlan::SubqueryAlias(alias) => {
-                let index = alias.schema.maybe_index_of_column(column)?;
-                Some(Expr::Column(Column::from(alias.input.schema().qualified_field(index))))
-            }
-            LogicalPlan::Projection(projection) => {
-                let index = projection.schema.maybe_index_of_column(column)?;
-                let expr = unalias(projection.expr.get(index)?.clone());
-                (!is_volatile(&expr) && !has_call(&expr)).then_some(expr)
-            }
-            plan => {
-                let made = AsyncCalc::find(plan)?.calls();
-                match made.iter().find(|made| made.name == column.name) {
-                    Some(made) => {
-                        let udf = find_call(&made.call)?;
-                        let reusable = udf.function().declaration().is_reusable();
-                        (made.guard.is_none() && reusable).then(|| made.call.clone())
-                    }
-                    None => Some(Expr::Column(column.clone())),
-                }
-            }
-        }
-    };
-    let mut known = true;
-    let written = expr
-        .clone()
-        .transform_down(|part| match &part {
-            Expr::Column(column) => Ok(match definition(column) {
-                // The definition is in the input's columns: do not follow it again.
-                Some(expr) => Transformed::new(expr, true, TreeNodeRecursion::Jump),
-                None => {
-                    known = false;
-                    Transformed::new(part, false, TreeNodeRecursion::Stop)
-                }
-            }),
-            _ => Ok(Transformed::no(part)),
-        })
-        .data()?;
-    Ok(known.then_some(written))
-}
-
-/// Rebuilds a node of a chain over its widened input, so that it passes one column more.
-fn expose(
-    plan: &LogicalPlan,
-    input: Arc<LogicalPlan>,
-    result: Column,
-) -> Result<(LogicalPlan, Column)> {
-    Ok(match plan {
-        LogicalPlan::Filter(filter) => {
-            let filter = Filter::try_new(filter.predicate.clone(), input)?;
-            (LogicalPlan::Filter(filter), result)
-        }
-        LogicalPlan::Sort(sort) => (LogicalPlan::Sort(Sort { input, ..sort.clone() }), result),
-        LogicalPlan::Limit(limit) => (LogicalPlan::Limit(Limit { input, ..limit.clone() }), result),
-        LogicalPlan::Window(window) => {
-            let window = Window::try_new(window.window_expr.clone(), input)?;
-            (LogicalPlan::Window(window), result)
-        }
-        LogicalPlan::SubqueryAlias(alias) => {
-            let name = alias.alias.clone();
-            let alias = SubqueryAlias::try_new(input, name.clone())?;
-            (LogicalPlan::SubqueryAlias(alias), Column::new(Some(name), result.name))
-        }
-        LogicalPlan::Projection(projection) => {
-            let column = Expr::Column(result.clone());
-            let passed = projection.expr.iter().position(|expr| unalias(expr.clone()) == column);
-            match passed {
-                Some(index) => {
-                    let passed = Column::from(projection.schema.qualified_field(index));
-                    let projection = Projection::try_new(projection.expr.clone(), input)?;
-                    (LogicalPlan::Projection(projection), passed)
-                }
-                None => {
-                    let exprs = projection.expr.iter().cloned().chain([column]).collect();
-                    (LogicalPlan::Projection(Projection::try_new(exprs, input)?), result)
-                }
-            }
-        }
-        plan => match AsyncCalc::find(plan) {
-            Some(calc) => (AsyncCalc::try_new(input, calc.calls().to_vec())?.into_plan(), result),
-            None => return internal_err!("{} is no part of a chain", plan.display()),
-        },
-    })
 }
 
 #[cfg(test)]
@@ -343,5 +153,82 @@ mod tests {
     #[test]
     fn declines_when_the_lower_call_was_not_made_for_every_row() {
         assert_rule!(PlaceCalls, declines, "SELECT f(x) FROM t WHERE k < 5 OR f(x) > 20");
+    }
+
+    #[test]
+    fn calls_wait_for_a_limit_behind_a_sort() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "SELECT x, f(x) + 1 AS v, g(k) FROM t ORDER BY g(k), x LIMIT 5",
+            @r"
+            Projection: t.x, __async_0 + Int64(1) AS v, __async_1 AS g(t.k)
+              AsyncCalc: f(t.x) AS __async_0
+                Limit: skip=0, fetch=5
+                  Sort: __async_1 ASC NULLS LAST, t.x ASC NULLS LAST, fetch=5
+                    AsyncCalc: g(t.k) AS __async_1
+                      TableScan: t projection=[x, k]
+            "
+        );
+    }
+
+    #[test]
+    fn calls_and_their_filters_wait_for_a_semi_join() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "SELECT f(x) FROM t WHERE p(x) AND x IN (SELECT y FROM b)",
+            @r"
+            Projection: __async_1 AS f(t.x)
+              AsyncCalc: f(t.x) AS __async_1
+                Projection: t.x
+                  Filter: __async_0
+                    AsyncCalc: p(t.x) AS __async_0
+                      LeftSemi Join: t.x = __correlated_sq_1.y
+                        TableScan: t projection=[x]
+                        SubqueryAlias: __correlated_sq_1
+                          TableScan: b projection=[y]
+            "
+        );
+    }
+
+    #[test]
+    fn calls_wait_for_an_inner_join_with_unique_keys() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "SELECT v, m FROM (SELECT x, f(x) AS v FROM t) q
+             JOIN (SELECT k, max(y) AS m FROM b GROUP BY k) o ON q.x = o.k",
+            @r"
+            Projection: q.v, o.m
+              Projection: t.x AS x, __async_0 AS v, o.k, o.m
+                AsyncCalc: f(t.x) AS __async_0
+                  Inner Join: t.x = o.k
+                    TableScan: t projection=[x]
+                    SubqueryAlias: o
+                      Projection: b.k, max(b.y) AS m
+                        Aggregate: groupBy=[[b.k]], aggr=[[max(b.y)]]
+                          TableScan: b projection=[y, k]
+            "
+        );
+    }
+
+    #[test]
+    fn declines_to_wait_for_a_join_that_may_multiply() {
+        assert_rule!(
+            PlaceCalls,
+            declines,
+            "SELECT v, y FROM (SELECT x, f(x) AS v FROM t) q JOIN b o ON q.x = o.k"
+        );
+    }
+
+    #[test]
+    fn declines_to_wait_with_side_effects() {
+        assert_rule!(PlaceCalls, declines, "SELECT send(x) FROM t ORDER BY x LIMIT 5");
+    }
+
+    #[test]
+    fn declines_to_wait_for_a_sort_without_a_limit() {
+        assert_rule!(PlaceCalls, declines, "SELECT f(x) FROM t ORDER BY k, x");
     }
 }

@@ -14,10 +14,11 @@
 //! node that it does not know; such columns are left over when it simplifies what read them.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion_expr::LogicalPlan;
+use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::calls::{find_call, plan_has_call};
@@ -54,7 +55,7 @@ impl OptimizerRule for PruneCalls {
                 let (input, mut calls) = calc.clone().into_parts();
                 calls.retain(is_read);
                 let kept = calculate(input, calls)?;
-                Ok(Transformed::yes(std::sync::Arc::unwrap_or_clone(kept)))
+                Ok(Transformed::yes(Arc::unwrap_or_clone(kept)))
             }
             // The nodes above pass one column less.
             _ if pruned => Ok(Transformed::yes(node.recompute_schema()?)),
@@ -69,7 +70,7 @@ fn read_columns(plan: &LogicalPlan) -> Result<HashSet<String>> {
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
             expr.apply(|part| {
-                if let datafusion_expr::Expr::Column(column) = part
+                if let Expr::Column(column) = part
                     && column.name.starts_with(GENERATED_PREFIX)
                 {
                     read.insert(column.name.clone());

@@ -19,7 +19,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion_common::{Column, Result};
+use datafusion_common::{Column, Result, internal_err};
+use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::utils::split_conjunction_owned;
 use datafusion_expr::{Expr, Filter, LogicalPlan, Projection, ident};
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
@@ -72,7 +73,7 @@ fn push(
     names: &mut Names,
 ) -> Result<Transformed<LogicalPlan>> {
     let LogicalPlan::Projection(projection) = Arc::unwrap_or_clone(node.input) else {
-        return datafusion_common::internal_err!("push_condition was given no projection");
+        return internal_err!("push_condition was given no projection");
     };
     let Projection { expr, input, schema, .. } = projection;
     let (mut below, mut above) = (Vec::new(), Vec::new());
@@ -84,7 +85,7 @@ fn push(
             above.push(Expr::Column(column));
             continue;
         }
-        let name = datafusion_expr::expr_rewriter::NamePreserver::new_for_projection().save(&expr);
+        let name = NamePreserver::new_for_projection().save(&expr);
         let expr = expr
             .transform_up(|part| match part {
                 Expr::Column(column) => {

@@ -16,15 +16,16 @@
 //! Needs: runs after DataFusion has turned DISTINCT and DISTINCT ON into aggregates.
 
 use datafusion_common::Result;
-use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_expr::expr::{AggregateFunction, AggregateFunctionParams};
+use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::{Aggregate, Expr, GroupingSet, LogicalPlan};
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::calls::has_call;
 use crate::extract::{Extraction, Place, Wanted};
 use crate::guard::is_true;
-use crate::rewrite::{Order, calculate, rewrite_nodes};
+use crate::rewrite::{Order, rewrite_nodes};
 
 /// Takes calls out of aggregations.
 #[derive(Debug, Default)]
@@ -54,7 +55,7 @@ impl OptimizerRule for SplitAggregate {
                     .into_iter()
                     .map(|expr| split_function(expr, &mut extraction))
                     .collect::<Result<_>>()?;
-                let input = calculate(input, extraction.into_calls())?;
+                let input = extraction.calculate(input)?;
                 let aggregate =
                     Aggregate::try_new_with_schema(input, group_expr, aggr_expr, schema)?;
                 Ok(Transformed::yes(LogicalPlan::Aggregate(aggregate)))
@@ -83,7 +84,7 @@ fn split_function(expr: Expr, extraction: &mut Extraction<'_>) -> Result<Expr> {
     if !has_call(&expr) {
         return Ok(expr);
     }
-    let name = datafusion_expr::expr_rewriter::NamePreserver::new_for_projection().save(&expr);
+    let name = NamePreserver::new_for_projection().save(&expr);
     let expr = expr.transform_down(|part| match part {
         Expr::AggregateFunction(AggregateFunction { func, params }) => {
             let AggregateFunctionParams { args, distinct, filter, order_by, null_treatment } =
@@ -114,11 +115,7 @@ fn split_function(expr: Expr, extraction: &mut Extraction<'_>) -> Result<Expr> {
             let params =
                 AggregateFunctionParams { args, distinct, filter, order_by, null_treatment };
             let function = Expr::AggregateFunction(AggregateFunction { func, params });
-            Ok(Transformed::new(
-                function,
-                true,
-                datafusion_common::tree_node::TreeNodeRecursion::Jump,
-            ))
+            Ok(Transformed::new(function, true, TreeNodeRecursion::Jump))
         }
         part => Ok(Transformed::no(part)),
     })?;

@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use crate::calls::{Names, has_call};
 use crate::extract::{Extraction, Place, Wanted};
-use crate::rewrite::{Order, calculate, filter, restore, rewrite_nodes};
+use crate::rewrite::{Order, filter, restore, rewrite_nodes};
 use datafusion_common::Result;
 use datafusion_common::tree_node::Transformed;
 use datafusion_expr::utils::split_conjunction_owned;
@@ -91,7 +91,7 @@ fn stage(
                 None => later.push(condition),
             }
         }
-        plan = Arc::unwrap_or_clone(calculate(Arc::new(plan), extraction.into_calls())?);
+        plan = Arc::unwrap_or_clone(extraction.calculate(Arc::new(plan))?);
         rest = later.into_iter();
     }
     filter(plan, pending)

@@ -1,5 +1,5 @@
-//! [`SplitJoinCondition`] makes the calls of join keys below the join, and those of an inner join's
-//! other conditions above it.
+//! [`SplitJoinCondition`] makes the calls of join keys below the join, those of an inner join's other
+//! conditions above it, and those of all other joins on the pairs that the cheap conditions leave.
 //!
 //! ```text
 //! Before:                                        After:
@@ -9,13 +9,28 @@
 //!                                                      AsyncCalc: f(t.x) AS __async_0
 //!                                                        TableScan: t
 //!                                                      TableScan: b
+//!
+//! Left Join: t.k = b.k AND p2(t.x, b.y)          Resolve: Outer rows __async_0 where __async_2
+//!   TableScan: t                                   Projection: .., __async_1 IS TRUE AND __async_3 IS TRUE AS __async_2
+//!   TableScan: b                                     AsyncCalc: p2(t.x, b.y) AS __async_3 WHEN __async_1 IS TRUE
+//!                                                      Left Join: t.k = b.k
+//!                                                        RowId: __async_0
+//!                                                          TableScan: t
+//!                                                        Projection: b.*, true AS __async_1
+//!                                                          TableScan: b
 //! ```
 //! Safe: a key is evaluated on every row of its side either way, in every kind of join; an inner
 //! join keeps exactly the pairs that pass all conditions, so one of them may be tested later, on
-//! the pairs that the cheap ones leave. The filter above is split by `split_condition`. Declines: no
-//! call; conditions of outer, semi, anti and mark joins, where the row must survive a condition that
-//! fails.
+//! the pairs that the cheap ones leave (the filter above is split by `split_condition`). In the
+//! other joins a row must survive a condition that fails: the preserved side is numbered and stands
+//! once in the plan, an outer join finds its candidates, `__async_1` tells a partner from none, and
+//! Resolve keeps per number the matches, or the row itself with NULLs (outer), or says whether there
+//! was one (semi, anti, mark). NOT IN with a further condition becomes an anti join on pairs whose
+//! keys may be equal.
+//! Declines: no call; conditions of FULL joins, where both sides must survive.
 //! Needs: runs before the rules that split filters.
+
+mod candidates;
 
 use std::sync::Arc;
 
@@ -27,7 +42,8 @@ use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::calls::{Names, has_call};
 use crate::extract::{Extraction, Place, Wanted};
-use crate::rewrite::{Order, calculate, filter, restore, rewrite_nodes};
+use crate::rewrite::{Order, filter, restore, rewrite_nodes};
+use candidates::{preserves_left, resolve_join};
 
 /// Takes calls out of join conditions.
 #[derive(Debug, Default)]
@@ -52,34 +68,41 @@ impl OptimizerRule for SplitJoinCondition {
 
 fn is_split(join: &Join) -> bool {
     join.on.iter().any(|(left, right)| has_call(left) || has_call(right))
-        || (join.join_type == JoinType::Inner && join.filter.as_ref().is_some_and(has_call))
+        || (join.join_type != JoinType::Full && join.filter.as_ref().is_some_and(has_call))
 }
 
 fn split_join(join: Join, names: &mut Names) -> Result<Transformed<LogicalPlan>> {
-    let Join { left, right, on, filter: condition, join_type, schema, .. } = join;
-    let (left_keys, right_keys) = on.into_iter().unzip();
-    let (left, left_keys) = split_keys(left, left_keys, names)?;
-    let (right, right_keys) = split_keys(right, right_keys, names)?;
+    let schema = Arc::clone(&join.schema);
+    let (left_keys, right_keys) = join.on.into_iter().unzip();
+    let (left, left_keys) = split_keys(join.left, left_keys, names)?;
+    let (right, right_keys) = split_keys(join.right, right_keys, names)?;
     let on = left_keys.into_iter().zip(right_keys).collect();
-    let mut above = Vec::new();
-    let mut within = condition;
-    if join_type == JoinType::Inner {
-        let conditions = within.map(split_conjunction_owned).unwrap_or_default();
-        let (dear, cheap): (Vec<_>, Vec<_>) = conditions.into_iter().partition(has_call);
-        above = dear;
-        within = conjunction(cheap);
-    }
-    let joined = LogicalPlan::Join(Join::try_new(
-        left,
-        right,
-        on,
-        within,
-        join_type,
-        join.join_constraint,
-        join.null_equality,
-        join.null_aware,
-    )?);
-    Ok(Transformed::yes(restore(filter(joined, above)?, schema)?))
+    // The calls of a FULL join's conditions stay, and are refused.
+    let (dear, cheap): (Vec<_>, Vec<_>) = join
+        .filter
+        .map(split_conjunction_owned)
+        .unwrap_or_default()
+        .into_iter()
+        .partition(|condition| join.join_type != JoinType::Full && has_call(condition));
+    let with_filter = |filter: Option<Expr>| {
+        Join::try_new(
+            left,
+            right,
+            on,
+            filter,
+            join.join_type,
+            join.join_constraint,
+            join.null_equality,
+            join.null_aware,
+        )
+    };
+    let plan = match preserves_left(join.join_type) {
+        Some(preserves_left) if !dear.is_empty() => {
+            resolve_join(with_filter(None)?, preserves_left, cheap, dear, names)?
+        }
+        _ => filter(LogicalPlan::Join(with_filter(conjunction(cheap))?), dear)?,
+    };
+    Ok(Transformed::yes(restore(plan, schema)?))
 }
 
 fn split_keys(
@@ -92,7 +115,7 @@ fn split_keys(
         .into_iter()
         .map(|key| extraction.rewrite(key, &Place::value()))
         .collect::<Result<_>>()?;
-    Ok((calculate(input, extraction.into_calls())?, keys))
+    Ok((extraction.calculate(input)?, keys))
 }
 
 #[cfg(test)]
@@ -138,5 +161,74 @@ mod tests {
     #[test]
     fn declines_without_a_call() {
         assert_rule!(SplitJoinCondition, declines, "SELECT f(t.x), b.y FROM t JOIN b ON t.k = b.k");
+    }
+
+    #[test]
+    fn calls_on_the_candidates_of_an_outer_join() {
+        assert_rule!(
+            SplitJoinCondition,
+            fires,
+            "SELECT t.x, b.y FROM t LEFT JOIN b ON t.k = b.k AND p2(t.x, b.y) AND p(t.x)",
+            @r"
+            Projection: t.x, b.y
+              Projection: t.x, t.k, b.y, b.k
+                Resolve: Outer rows __async_0 where __async_2
+                  Projection: t.x, t.k, b.y, b.k, __async_0, __async_1 IS TRUE AND __async_3 IS TRUE AND __async_4 IS TRUE AS __async_2
+                    AsyncCalc: p2(t.x, b.y) AS __async_3 WHEN __async_1 IS TRUE, p(t.x) AS __async_4 WHEN __async_1 IS TRUE AND p2(t.x, b.y) IS TRUE
+                      Left Join: t.k = b.k
+                        RowId: __async_0
+                          TableScan: t projection=[x, k]
+                        Projection: b.y, b.k, Boolean(true) AS __async_1
+                          TableScan: b projection=[y, k]
+            "
+        );
+    }
+
+    #[test]
+    fn calls_on_the_candidates_of_a_semi_join() {
+        assert_rule!(
+            SplitJoinCondition,
+            fires,
+            "SELECT y FROM b o WHERE EXISTS (SELECT 1 FROM t WHERE t.k = o.k AND p2(t.x, o.y))",
+            @r"
+            Projection: o.y
+              Projection: o.y, o.k
+                Resolve: Semi rows __async_0 where __async_2
+                  Projection: o.y, o.k, __async_0, __async_1 IS TRUE AND __async_3 IS TRUE AS __async_2
+                    AsyncCalc: p2(__correlated_sq_1.x, o.y) AS __async_3 WHEN __async_1 IS TRUE
+                      Left Join: o.k = __correlated_sq_1.k
+                        RowId: __async_0
+                          SubqueryAlias: o
+                            TableScan: b projection=[y, k]
+                        Projection: __correlated_sq_1.k, __correlated_sq_1.x, Boolean(true) AS __async_1
+                          SubqueryAlias: __correlated_sq_1
+                            Projection: t.k, t.x
+                              TableScan: t projection=[x, k]
+            "
+        );
+    }
+
+    #[test]
+    fn not_in_counts_pairs_whose_keys_may_be_equal() {
+        assert_rule!(
+            SplitJoinCondition,
+            fires,
+            "SELECT x FROM t WHERE n NOT IN (SELECT z FROM b o WHERE p2(t.x, o.y))",
+            @r"
+            Projection: t.x
+              Projection: t.x, t.n
+                Resolve: Anti rows __async_0 where __async_2
+                  Projection: t.x, t.n, __async_0, __async_1 IS TRUE AND __async_3 IS TRUE AS __async_2
+                    AsyncCalc: p2(t.x, __correlated_sq_1.y) AS __async_3 WHEN __async_1 IS TRUE
+                      Left Join:  Filter: t.n = __correlated_sq_1.z IS NOT FALSE
+                        RowId: __async_0
+                          TableScan: t projection=[x, n]
+                        Projection: __correlated_sq_1.z, __correlated_sq_1.y, Boolean(true) AS __async_1
+                          SubqueryAlias: __correlated_sq_1
+                            Projection: o.z, o.y
+                              SubqueryAlias: o
+                                TableScan: b projection=[y, z]
+            "
+        );
     }
 }

@@ -19,7 +19,7 @@ use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::calls::Names;
 use crate::extract::{Extraction, Place, Wanted};
-use crate::rewrite::{Order, calculate, rewrite_nodes};
+use crate::rewrite::{Order, rewrite_nodes};
 
 /// Takes calls out of projections.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ pub(super) fn split_projection(
             let Projection { expr, input, schema, .. } = projection;
             let mut extraction = Extraction::new(names, wanted);
             let expr = extraction.rewrite_all_named(expr, &Place::value())?;
-            let input = calculate(input, extraction.into_calls())?;
+            let input = extraction.calculate(input)?;
             let projection = Projection::try_new_with_schema(expr, input, schema)?;
             Ok(Transformed::yes(LogicalPlan::Projection(projection)))
         }

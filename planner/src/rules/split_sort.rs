@@ -21,7 +21,7 @@ use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::calls::has_call;
 use crate::extract::{Extraction, Place, Wanted};
-use crate::rewrite::{Order, calculate, restore, rewrite_nodes};
+use crate::rewrite::{Order, restore, rewrite_nodes};
 
 /// Takes calls out of sort keys.
 #[derive(Debug, Default)]
@@ -50,7 +50,7 @@ impl OptimizerRule for SplitSort {
                         Ok(key)
                     })
                     .collect::<Result<_>>()?;
-                let input = calculate(input, extraction.into_calls())?;
+                let input = extraction.calculate(input)?;
                 let sort = LogicalPlan::Sort(Sort { expr, input, fetch });
                 Ok(Transformed::yes(restore(sort, schema)?))
             }

@@ -25,7 +25,7 @@ use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 use crate::calls::has_call;
 use crate::extract::{Extraction, Place, Wanted};
 use crate::guard::is_true;
-use crate::rewrite::{Order, calculate, restore, rewrite_nodes};
+use crate::rewrite::{Order, restore, rewrite_nodes};
 
 /// Takes calls out of window functions.
 #[derive(Debug, Default)]
@@ -49,7 +49,7 @@ impl OptimizerRule for SplitWindow {
                     .into_iter()
                     .map(|expr| split_function(expr, &mut extraction))
                     .collect::<Result<_>>()?;
-                let input = calculate(input, extraction.into_calls())?;
+                let input = extraction.calculate(input)?;
                 let window = LogicalPlan::Window(Window::try_new(window_expr, input)?);
                 Ok(Transformed::yes(restore(window, Arc::clone(&schema))?))
             }

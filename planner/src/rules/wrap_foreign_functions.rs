@@ -64,3 +64,33 @@ fn wrap(expr: Expr) -> Transformed<Expr> {
         expr => Transformed::no(expr),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::testing::{analyzed, assert_snapshot_of, optimized};
+
+    #[test]
+    fn foreign_functions_are_called_in_our_node() {
+        assert_snapshot_of!(
+            optimized("SELECT x FROM t WHERE foreign_score(x) > 5"),
+            @r"
+            Projection: t.x
+              Filter: __async_0 > Int64(5)
+                AsyncCalc: foreign_score(t.x) AS __async_0
+                  TableScan: t projection=[x]
+            "
+        );
+    }
+
+    #[test]
+    fn their_results_may_be_null_from_then_on() {
+        let plan = analyzed("SELECT v + 1 AS w FROM (SELECT foreign_score(x) AS v FROM t) q");
+        assert!(plan.schema().field(0).is_nullable());
+    }
+
+    #[test]
+    fn keeps_the_names_of_columns() {
+        let plan = analyzed("SELECT foreign_score(x) FROM t");
+        assert_eq!(plan.schema().field(0).name(), "foreign_score(t.x)");
+    }
+}
