@@ -192,13 +192,14 @@ fn is_unordered(calls: &[PlannedCall]) -> bool {
 impl DisplayAs for AsyncCalcExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let line = |call: &PlannedCall| {
+            let mode = call.options.mode_or(call.function.declaration().has_side_effects());
             let mut words = vec![
-                call.options.mode().to_string(),
+                mode.to_string(),
                 call.options.output_mode().to_string(),
                 format!("batch={}", call.max_batch_size()),
                 format!(
                     "window={}",
-                    match call.options.mode() {
+                    match mode {
                         Mode::Async => call.options.buffer_capacity(),
                         Mode::Sync => 1,
                     }
