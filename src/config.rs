@@ -75,8 +75,12 @@ impl FarcallConfig {
             options = options.overlay(&self.ml_predict);
         }
         options = options.overlay(declaration.options());
-        let mut names = std::iter::once(declaration.name())
-            .chain(declaration.aliases().iter().map(String::as_str));
+        // A function and its `try_` form are set together.
+        let plain = function.tried().unwrap_or(function).declaration();
+        let mut names = [declaration, plain].into_iter().flat_map(|declaration| {
+            std::iter::once(declaration.name())
+                .chain(declaration.aliases().iter().map(String::as_str))
+        });
         if let Some(own) = names.find_map(|name| self.functions.get(name)) {
             options = options.overlay(own);
         }
