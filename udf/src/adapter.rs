@@ -13,10 +13,9 @@ use datafusion_expr::{
 
 use crate::answer::BatchAnswer;
 use crate::context::CallContext;
+use crate::declaration::{Declaration, Determinism, NullInput};
 use crate::error::CallError;
-use crate::function::{
-    ArgBatch, AsyncBatchFunction, AsyncFunction, Declaration, Determinism, NullInput,
-};
+use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction};
 use crate::options::CallOptions;
 
 /// An async function in an expression: the function, the options of this call, and the call site.

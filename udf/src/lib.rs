@@ -7,6 +7,7 @@
 mod adapter;
 mod answer;
 mod context;
+mod declaration;
 pub mod dispatch;
 mod error;
 mod function;
@@ -22,15 +23,13 @@ mod typed;
 pub use adapter::AsyncUdf;
 pub use answer::{BatchAnswer, RateHints, ResponseMetadata, Usage};
 pub use context::{CallContext, FunctionContext, Parameters};
+pub use declaration::{Declaration, Determinism, NullInput, Recipe};
 pub use dispatch::histogram::{Histogram, HistogramSnapshot};
 pub use dispatch::limit::{Limiter, Limits};
 pub use dispatch::metrics::{CallMetrics, MetricsSnapshot};
 pub use dispatch::{Dispatcher, check_default};
 pub use error::{CallError, ErrorClass};
-pub use function::{
-    ArgBatch, AsyncBatchFunction, AsyncFunction, AsyncScalarFunction, Declaration, Determinism,
-    NullInput, Recipe,
-};
+pub use function::{ArgBatch, AsyncBatchFunction, AsyncFunction, AsyncScalarFunction};
 pub use options::{
     Cache, CallOptions, DEFAULT_BATCH_SIZE, Mode, OnError, OptionInfo, OutputMode, RetryStrategy,
     TimeoutPolicy,

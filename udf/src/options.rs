@@ -4,8 +4,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use crate::declaration::NullInput;
 use crate::error::CallError;
-use crate::function::NullInput;
 
 /// Declares an option whose values are words.
 macro_rules! words {

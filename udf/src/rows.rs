@@ -13,8 +13,9 @@ use futures::future::BoxFuture;
 
 use crate::answer::BatchAnswer;
 use crate::context::{CallContext, FunctionContext};
+use crate::declaration::Declaration;
 use crate::error::CallError;
-use crate::function::{ArgBatch, AsyncScalarFunction, Declaration};
+use crate::function::{ArgBatch, AsyncScalarFunction};
 
 /// One row's value, as an array of one row, still being computed.
 pub type PendingRow = BoxFuture<'static, Result<ArrayRef, CallError>>;

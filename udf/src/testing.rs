@@ -12,8 +12,9 @@ use tokio::time::Instant;
 
 use crate::answer::BatchAnswer;
 use crate::context::{CallContext, FunctionContext};
+use crate::declaration::Declaration;
 use crate::error::CallError;
-use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction, Declaration};
+use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction};
 
 /// What a [`ScriptedFunction`] does with one attempt.
 #[derive(Debug, Clone)]

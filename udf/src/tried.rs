@@ -6,7 +6,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion_common::Result;
 use datafusion_expr::ReturnFieldArgs;
 
-use crate::function::{AsyncFunction, Declaration};
+use crate::declaration::Declaration;
+use crate::function::AsyncFunction;
 
 /// The field of a `try_` result that holds the value.
 pub(crate) const VALUE: &str = "value";

@@ -17,8 +17,9 @@ use async_trait::async_trait;
 
 use crate::answer::BatchAnswer;
 use crate::context::CallContext;
+use crate::declaration::{Declaration, Determinism, NullInput};
 use crate::error::CallError;
-use crate::function::{ArgBatch, AsyncFunction, Declaration, Determinism, NullInput};
+use crate::function::{ArgBatch, AsyncFunction};
 use crate::options::CallOptions;
 use crate::rows::{PendingRow, RowBurst, RowFunction, catch_panic, conversion};
 

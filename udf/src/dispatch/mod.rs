@@ -38,6 +38,7 @@ use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
 use crate::answer::BatchAnswer;
+use crate::declaration::NullInput;
 use crate::dispatch::batch::{Batcher, CallRuns, Formed};
 use crate::dispatch::keyed::KeyedCalls;
 use crate::dispatch::merge::{Merged, Merger};
@@ -49,7 +50,7 @@ use crate::dispatch::retry::RetryPolicy;
 use crate::dispatch::timeout::after;
 use crate::dispatch::window::Window;
 use crate::error::CallError;
-use crate::function::{ArgBatch, AsyncFunction, NullInput};
+use crate::function::{ArgBatch, AsyncFunction};
 use crate::options::DEFAULT_BATCH_SIZE;
 use crate::rows::{RowBurst, RowFunction, catch_panic, conversion, panicked};
 use crate::scope::{CallSite, Opening, QueryScope};

@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Partition, answers, batches, ms, scope_in};
+use crate::declaration::Determinism;
 use crate::error::CallError;
-use crate::function::{AsyncFunction, Determinism};
+use crate::function::AsyncFunction;
 use crate::options::{Cache, CallOptions, OnError};
 use crate::runtime::FarcallRuntime;
 use crate::testing::{ScriptedFunction, Step};

@@ -11,9 +11,10 @@ use tokio::time::Instant;
 use super::{Partition, answers, batches, ms, new_scope, one, scope_in};
 use crate::answer::{BatchAnswer, Usage};
 use crate::context::CallContext;
+use crate::declaration::Declaration;
 use crate::dispatch::limit::{Limiter, Limits};
 use crate::error::CallError;
-use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction, Declaration};
+use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction};
 use crate::runtime::FarcallRuntime;
 use crate::testing::{ScriptedFunction, Step};
 

@@ -1,8 +1,8 @@
 //! Which rows are called at all: guards, NULL arguments, equal calls.
 
 use super::{Partition, answers, batches, ms, new_scope, one};
+use crate::declaration::{Determinism, NullInput};
 use crate::error::CallError;
-use crate::function::{Determinism, NullInput};
 use crate::options::{CallOptions, OnError};
 use crate::testing::{ScriptedFunction, Step};
 

@@ -11,9 +11,10 @@ use async_trait::async_trait;
 use super::{batches, new_scope, read};
 use crate::answer::BatchAnswer;
 use crate::context::CallContext;
+use crate::declaration::{Declaration, Determinism};
 use crate::dispatch::Dispatcher;
 use crate::error::CallError;
-use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction, Declaration, Determinism};
+use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction};
 use crate::options::CallOptions;
 
 #[tokio::test(start_paused = true)]
