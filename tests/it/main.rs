@@ -8,5 +8,6 @@ mod cli;
 mod codec;
 mod docs;
 mod packages;
+mod shapes;
 mod sql_examples;
 mod support;
