@@ -7,6 +7,7 @@ mod calls;
 mod cli;
 mod codec;
 mod docs;
+mod generator;
 mod packages;
 mod shapes;
 mod sql_examples;

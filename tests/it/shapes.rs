@@ -20,8 +20,8 @@ pub enum Known {
     Refused(&'static str),
     /// These calls are made at one partition, others than needed, for this reason.
     Calls(&'static str, &'static str),
-    /// The rows are not the twin's, for this reason.
-    Rows(&'static str),
+    /// At one partition the calls are right, at four there may be more, for this reason.
+    CallsAtFour(&'static str),
 }
 
 #[tokio::test]
@@ -52,14 +52,15 @@ fn judge(outcome: &Outcome, known: Option<Known>, partitions: usize) -> Result<(
     match (outcome, known) {
         (Outcome::Right, None) => Ok(()),
         // One of the numbers of partitions may be right already.
-        (Outcome::Right, Some(known)) if partitions == 1 => {
-            Err(format!("works now, take it off the list: {known:?}"))
+        (Outcome::Right | Outcome::Calls { .. }, Some(Known::CallsAtFour(_))) if partitions > 1 => {
+            Ok(())
         }
-        (Outcome::Right, Some(_)) => Ok(()),
+        (Outcome::Right, Some(Known::CallsAtFour(_))) => Ok(()),
+        (Outcome::Right, Some(known)) => Err(format!("works now, take it off the list: {known:?}")),
         (Outcome::Refused(error), Some(Known::Refused(text))) if error.contains(text) => Ok(()),
-        (Outcome::Rows(_), Some(Known::Rows(_))) => Ok(()),
+        // How much more it is depends on timing where partitions race.
         (Outcome::Calls { made, .. }, Some(Known::Calls(today, _)))
-            if partitions != 1 || made == today =>
+            if partitions > 1 || made == today =>
         {
             Ok(())
         }

@@ -23,6 +23,8 @@ pub enum Outcome {
         needed: String,
         too_many: bool,
     },
+    /// The rows of the twin are not the oracle's: one of the two is wrong.
+    Disputed(String),
     /// The query is no query: the twin fails, or the oracle does not know something in it.
     Unfit(String),
 }
@@ -68,8 +70,7 @@ pub fn compare_rows(answer: &Answer, expected: &[String], got: &[String]) -> Res
         return Err(Outcome::Rows(differences(&expected, &got)));
     }
     if ours != expected {
-        let text = differences(&expected, &ours);
-        return Err(Outcome::Unfit(format!("the oracle's rows are not the twin's: {text}")));
+        return Err(Outcome::Disputed(differences(&expected, &ours)));
     }
     Ok(())
 }

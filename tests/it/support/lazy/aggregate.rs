@@ -59,13 +59,9 @@ impl<'a> Run<'a> {
                     true => Some(grouping_id(set, earlier)),
                     false => None,
                 };
-                rows.push(self.group_row(
-                    aggregate,
-                    Rc::new(group),
-                    id,
-                    keys.is_empty(),
-                    &input,
-                )?);
+                // The group of all rows is there even if there are none.
+                let always = !set.contains(&true);
+                rows.push(self.group_row(aggregate, Rc::new(group), id, always, &input)?);
             }
         }
         let known = aggregate.schema.fields().len() - aggregate.aggr_expr.len();
@@ -86,9 +82,10 @@ impl<'a> Run<'a> {
         let new = |key| Group { key, candidates: vec![], members: OnceCell::new() };
         let mut groups = Vec::new();
         let mut known: HashMap<Vec<ScalarValue>, usize> = HashMap::new();
-        if keys.is_empty() {
-            groups.push(new(vec![]));
-            known.insert(vec![], 0);
+        if !set.contains(&true) {
+            let key = vec![ScalarValue::Null; keys.len()];
+            groups.push(new(key.clone()));
+            known.insert(key, 0);
         }
         for row in &input.rows {
             self.step()?;

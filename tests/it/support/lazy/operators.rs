@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 
 use arrow::array::Array;
-use datafusion::common::{Result, ScalarValue, not_impl_err};
+use datafusion::common::{NullHandling, Result, ScalarValue, not_impl_err};
 use datafusion::logical_expr::expr::Sort as SortKey;
 use datafusion::logical_expr::{
     DistinctOn, FetchType, Limit, LogicalPlan, RecursiveQuery, SkipType, Sort, Unnest,
@@ -177,14 +177,19 @@ impl<'a> Run<'a> {
             for (index, _) in &unnest.list_type_columns {
                 lists.push((*index, elements(&row.columns[*index].get()?)?));
             }
-            let longest = lists.iter().map(|(_, list)| list.len()).max().unwrap_or(0);
-            // An empty list or NULL keeps its row by default, as one NULL.
-            for element in 0..longest.max(1) {
+            let longest = lists.iter().map(|(_, list)| list.as_ref().map_or(0, Vec::len)).max();
+            let kept = match unnest.options.null_handling {
+                NullHandling::Drop => 0,
+                NullHandling::Preserve => usize::from(lists.iter().any(|(_, list)| list.is_none())),
+                NullHandling::PreserveAndExpandEmpty => 1,
+            };
+            for element in 0..longest.unwrap_or(0).max(kept) {
                 let columns = (0..width).map(|column| {
                     let source = unnest.dependency_indices[column];
                     match lists.iter().find(|(index, _)| *index == source) {
                         Some((_, list)) => {
-                            Lazy::known(list.get(element).cloned().unwrap_or(ScalarValue::Null))
+                            let value = list.as_ref().and_then(|list| list.get(element));
+                            Lazy::known(value.cloned().unwrap_or(ScalarValue::Null))
                         }
                         None => Rc::clone(&row.columns[source]),
                     }
@@ -253,13 +258,15 @@ fn compare_keys(keys: &[SortKey], left: &[ScalarValue], right: &[ScalarValue]) -
     Ok(Ordering::Equal)
 }
 
-fn elements(list: &ScalarValue) -> Result<Vec<ScalarValue>> {
+/// Returns the elements of a list; `None` if it is NULL.
+fn elements(list: &ScalarValue) -> Result<Option<Vec<ScalarValue>>> {
     if list.is_null() {
-        return Ok(vec![]);
+        return Ok(None);
     }
     let ScalarValue::List(list) = list else {
         return not_impl_err!("the lazy oracle unnests lists, not {}", list.data_type());
     };
     let values = list.value(0);
-    (0..values.len()).map(|index| ScalarValue::try_from_array(&values, index)).collect()
+    let values = (0..values.len()).map(|index| ScalarValue::try_from_array(&values, index));
+    values.collect::<Result<_>>().map(Some)
 }

@@ -95,9 +95,18 @@ impl<'a> Run<'a> {
         let Some(rows) = work.or_else(|| self.tables.get(&name).cloned()) else {
             return internal_err!("no rows of table {name}");
         };
-        if scan.projection.is_some() || !scan.filters.is_empty() || scan.fetch.is_some() {
+        if !scan.filters.is_empty() || scan.fetch.is_some() {
             return internal_err!("the plan is optimized: {}", plan.display());
         }
+        // Only what PREPARE stored has a projection already.
+        let rows = match &scan.projection {
+            Some(projection) => rows
+                .iter()
+                .map(|row| projection.iter().map(|index| Rc::clone(&row.columns[*index])).collect())
+                .map(Row::new)
+                .collect(),
+            None => rows,
+        };
         Ok(self.cheap(plan, rows, outer))
     }
 
