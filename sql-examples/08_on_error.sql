@@ -26,7 +26,7 @@ ORDER BY id;
 -- error: no model 'noone'
 SELECT PREDICT(noone, text) FROM 'data/reviews.csv';
 
--- error: option 'endpoint': is required
+-- error: option 'endpoint': missing
 CREATE MODEL incomplete
   INPUT (text VARCHAR)
   OUTPUT (label VARCHAR)

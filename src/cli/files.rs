@@ -132,8 +132,14 @@ pub fn session(files: &Files) -> Result<FarcallSession> {
     let tables = Arc::new(FileTables { files: files.clone(), state });
     let catalogs = Arc::clone(context.state().catalog_list());
     context.register_catalog_list(Arc::new(DynamicFileCatalog::new(catalogs, tables)));
+    let state = context.state_ref();
+    let mut state = state.write();
+    let options = state.config_mut().options_mut();
     // SHOW TABLES, SHOW COLUMNS and SHOW ALL read the information schema.
-    context.state_ref().write().config_mut().options_mut().catalog.information_schema = true;
+    options.catalog.information_schema = true;
+    // Without it, the message about a wrong column or table could not say where it stands.
+    options.sql_parser.collect_spans = true;
+    drop(state);
     Ok(session)
 }
 

@@ -4,6 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
 use datafusion::error::DataFusionError;
+use farcall_udf::CallError;
 use futures::StreamExt;
 
 use super::files::Files;
@@ -159,12 +160,39 @@ impl std::fmt::Debug for Runner<'_> {
 }
 
 /// Returns an error's text for a person: no back trace, no name of a wrapper.
+///
+/// An error of a call reads the same whichever operators it came through.
 pub fn message_of(error: &DataFusionError) -> String {
+    if let Some(call) = CallError::find(error) {
+        return call.to_string();
+    }
     match error {
         DataFusionError::External(error) => error.to_string(),
-        DataFusionError::Plan(text) | DataFusionError::Execution(text) => text.clone(),
+        DataFusionError::Plan(text)
+        | DataFusionError::Execution(text)
+        | DataFusionError::Configuration(text) => text.clone(),
         DataFusionError::SQL(error, _) => error.to_string(),
-        DataFusionError::Diagnostic(_, error) => message_of(error),
+        DataFusionError::SchemaError(error, _) => error.to_string(),
+        DataFusionError::ArrowError(error, _) => error.to_string(),
+        DataFusionError::Shared(error) => message_of(error),
+        DataFusionError::Diagnostic(diagnostic, error) => {
+            let message = message_of(error);
+            match diagnostic.span.map(|span| span.start) {
+                Some(start) if !message.contains(" at Line: ") => {
+                    // What follows the first line is advice.
+                    let (first, advice) =
+                        message.split_at(message.find('\n').unwrap_or(message.len()));
+                    let first = first.trim_end_matches('.');
+                    format!("{first} at Line: {}, Column: {}{advice}", start.line, start.column)
+                }
+                _ => message,
+            }
+        }
+        // The name of a rule means nothing to a user.
+        DataFusionError::Context(text, error) if !text.contains(' ') || text.contains("rule '") => {
+            message_of(error)
+        }
+        DataFusionError::Context(text, error) => format!("{text}: {}", message_of(error)),
         error => error.strip_backtrace().trim_end().to_string(),
     }
 }

@@ -18,7 +18,7 @@ use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use farcall_planner::logical::{Resolve, ResolveKind, RowId};
 use farcall_planner::{AsyncCalc, CallColumn, check_calls};
-use farcall_udf::{AsyncUdf, FarcallRuntime, OnError};
+use farcall_udf::{AsyncUdf, CallError, FarcallRuntime, OnError};
 
 use crate::config::FarcallConfig;
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
@@ -182,7 +182,13 @@ fn plan_call(
     };
     let options = config.resolve(udf.function(), udf.call_options());
     if let OnError::Default(text) = options.on_error() {
-        farcall_udf::check_default(&text, field.data_type())?;
+        farcall_udf::check_default(&text, field.data_type()).map_err(|error| match error {
+            CallError::BadOption { option, message } => {
+                let option = format!("{option} of {}", call.func.name());
+                CallError::BadOption { option, message }
+            }
+            other => other,
+        })?;
     }
     Ok(PlannedCall {
         function: udf.function().clone(),

@@ -15,6 +15,7 @@ use datafusion::logical_expr::{Cast, Expr, ExprSchemable, LogicalPlan};
 use datafusion::optimizer::AnalyzerRule;
 
 use crate::models::predict::PredictUdf;
+use crate::sql::types::sql_type;
 
 /// Replaces `predict('m', a)` by a call of m's own function, arguments cast to m's input types.
 ///
@@ -109,9 +110,10 @@ fn cast(arg: Expr, column: &FieldRef, model: &str, schema: &DFSchema) -> Result<
         }
         if !can_cast_types(&got, wanted) {
             return plan_err!(
-                "PREDICT({model}, ..): input {} is {wanted}, an argument of type {got} cannot be \
-                 cast to it",
-                column.name()
+                "PREDICT({model}, ..): input {} is {}, an argument of type {} cannot be cast to it",
+                column.name(),
+                sql_type(wanted),
+                sql_type(&got)
             );
         }
     }
@@ -256,7 +258,7 @@ mod tests {
         spec.input = vec![field("day", DataType::Date32)];
         session.models().create(spec, IfExists::Fail).unwrap();
         let error = session.sql("SELECT PREDICT(d, true) FROM t").await.unwrap_err().to_string();
-        let message = "PREDICT(d, ..): input day is Date32, an argument of type Boolean cannot";
+        let message = "PREDICT(d, ..): input day is DATE, an argument of type BOOLEAN cannot";
         assert!(error.contains(message), "{error}");
     }
 

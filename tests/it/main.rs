@@ -4,10 +4,20 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod calls;
+mod cancel;
 mod cli;
 mod codec;
+mod concurrency;
 mod docs;
+mod faults;
+mod functions;
+mod generator;
 mod joins;
+mod mistakes;
+mod narrow;
 mod packages;
+mod secrets;
+mod shapes;
 mod sql_examples;
+mod statements;
 mod support;

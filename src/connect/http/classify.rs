@@ -28,6 +28,8 @@ const NO_QUOTA: [&str; 6] = [
 pub(crate) struct Refusal<'a> {
     /// The model's name.
     pub(crate) function: &'a str,
+    /// The URL as messages may show it.
+    pub(crate) endpoint: &'a str,
     /// The status.
     pub(crate) status: StatusCode,
     /// The headers.
@@ -83,6 +85,10 @@ impl Refusal<'_> {
         let mut message = format!("the server answered {}", self.status.as_u16());
         if let Some(reason) = self.status.canonical_reason() {
             message = format!("{message} {reason}");
+        }
+        // Where the address is to blame, it is shown.
+        if matches!(self.status.as_u16(), 300..=399 | 404 | 405 | 410 | 501) {
+            message = format!("{message} at {}", self.endpoint);
         }
         if let Some(location) = self.headers.get(LOCATION).and_then(|value| value.to_str().ok()) {
             let shown = location.split(['?', '#']).next().unwrap_or_default();
@@ -329,6 +335,14 @@ mod tests {
         let mut secrets = Secrets::default();
         secrets.add("Bearer sk-42-secret");
         let (status, headers) = (StatusCode::from_u16(status).unwrap(), headers(pairs));
-        Refusal { function: "m", status, headers: &headers, body, secrets: &secrets }.classify()
+        Refusal {
+            function: "m",
+            endpoint: "http://h/m",
+            status,
+            headers: &headers,
+            body,
+            secrets: &secrets,
+        }
+        .classify()
     }
 }

@@ -114,7 +114,8 @@ impl Target for EndpointTarget {
             .options
             .resolve(template::environment)
             .map_err(|message| CallError::configuration(&self.model, message))?;
-        Ok(Destination { url, headers, secrets, keep: None })
+        let shown = self.options.shown(&url);
+        Ok(Destination { url, headers, secrets, shown, keep: None })
     }
 }
 

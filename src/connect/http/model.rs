@@ -38,6 +38,8 @@ pub(crate) struct Destination {
     pub(crate) url: Url,
     pub(crate) headers: HeaderMap,
     pub(crate) secrets: Secrets,
+    /// The URL as messages may show it.
+    pub(crate) shown: String,
     /// What must live as long as requests are sent.
     pub(crate) keep: Option<Arc<dyn Any + Send + Sync>>,
 }
@@ -50,6 +52,8 @@ struct Opened {
     host: String,
     headers: HeaderMap,
     secrets: Secrets,
+    /// The URL as messages may show it.
+    shown: String,
     _keep: Option<Arc<dyn Any + Send + Sync>>,
 }
 
@@ -118,9 +122,14 @@ impl HttpModel {
             // What was read before a connection broke is still worth showing.
             let start = read_start(response).await;
             let body = String::from_utf8_lossy(&start);
-            let secrets = &opened.secrets;
-            let function = self.name();
-            let refusal = Refusal { function, status, headers: &headers, body: &body, secrets };
+            let refusal = Refusal {
+                function: self.name(),
+                endpoint: &opened.shown,
+                status,
+                headers: &headers,
+                body: &body,
+                secrets: &opened.secrets,
+            };
             return Err(refusal.classify());
         }
         let metadata = metadata(response.headers());
@@ -163,7 +172,8 @@ impl AsyncBatchFunction for HttpModel {
     }
 
     async fn open(&self, ctx: &FunctionContext) -> Result<(), CallError> {
-        let Destination { url, mut headers, secrets, keep } = self.target.resolve(ctx).await?;
+        let Destination { url, mut headers, secrets, shown, keep } =
+            self.target.resolve(ctx).await?;
         let client = HttpClients::of(&ctx.runtime)
             .client(&url, self.limits.connect_timeout)
             .map_err(|message| CallError::configuration(self.name(), message))?;
@@ -174,7 +184,7 @@ impl AsyncBatchFunction for HttpModel {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             _ => "the endpoint".to_owned(),
         };
-        let opened = Opened { client, url, host, headers, secrets, _keep: keep };
+        let opened = Opened { client, url, host, headers, secrets, shown, _keep: keep };
         let mut slot = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         *slot = Some(Arc::new(opened));
         Ok(())

@@ -104,9 +104,19 @@ impl HttpOptions {
             }
         }
         let endpoint = endpoint.ok_or_else(|| {
-            bad_option(&model.name, "endpoint", "is required: an http or https URL")
+            bad_option(&model.name, "endpoint", "missing, expected an http or https URL")
         })?;
         Ok(Self { endpoint, headers, limits })
+    }
+
+    /// Returns the URL as a message may show it: without its query and, if the environment has a
+    /// part in it, without its path.
+    pub(crate) fn shown(&self, url: &Url) -> String {
+        let origin = url.origin().ascii_serialization();
+        match self.endpoint.has_placeholder() {
+            true => origin,
+            false => format!("{origin}{}", url.path()),
+        }
     }
 
     /// Fills in the environment; errors name the variable and repeat no value.
@@ -146,7 +156,7 @@ fn parse_endpoint(value: &str) -> Result<Template, String> {
 }
 
 fn check_url(text: &str) -> Result<Url, String> {
-    const EXPECTED: &str = "is not an http or https URL, like 'http://localhost:8080/score'";
+    const EXPECTED: &str = "expected an http or https URL, like 'http://localhost:8080/score'";
     let mut url = Url::parse(text).map_err(|error| format!("{EXPECTED} ({error})"))?;
     if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
         return Err(EXPECTED.to_owned());
@@ -165,8 +175,9 @@ fn parse_headers(value: &str) -> Result<Vec<(HeaderName, Template)>, String> {
     let value = value.trim();
     let mut pairs: Vec<(String, String)> = Vec::new();
     if value.starts_with('{') {
-        let object: BTreeMap<String, String> = serde_json::from_str(value)
-            .map_err(|_| "is not a JSON object of texts, like '{\"X-Team\": \"a\"}'".to_owned())?;
+        let object: BTreeMap<String, String> = serde_json::from_str(value).map_err(|_| {
+            "expected a JSON object of texts, like '{\"X-Team\": \"a\"}'".to_owned()
+        })?;
         pairs.extend(object);
     } else {
         let parts = value.split([';', '\n']).map(str::trim).filter(|part| !part.is_empty());
@@ -243,7 +254,7 @@ mod tests {
         let (url, ..) = options.resolve(|_| Some("https://h:1".into())).unwrap();
         assert_eq!(url.as_str(), "https://h:1/score");
         let error = options.resolve(|_| Some("ftp://h".into())).unwrap_err();
-        assert!(error.starts_with("endpoint: is not an http or https URL"), "{error}");
+        assert!(error.starts_with("endpoint: expected an http or https URL"), "{error}");
     }
 
     #[test]
@@ -259,22 +270,22 @@ mod tests {
     fn a_missing_endpoint_is_asked_for() {
         assert_eq!(
             failure(&[]),
-            "Error during planning: model m: option 'endpoint': is required: an http or https URL"
+            "Error during planning: model m: option 'endpoint': missing, expected an http or https URL"
         );
     }
 
     #[test]
     fn bad_values_name_the_option_and_what_is_accepted() {
         for (option, value, told) in [
-            ("endpoint", "localhost:80", "is not an http or https URL"),
-            ("endpoint", "http://", "is not an http or https URL"),
+            ("endpoint", "localhost:80", "expected an http or https URL"),
+            ("endpoint", "http://", "expected an http or https URL"),
             ("endpoint", "http://u:pw@h/", "must not hold a user or a password"),
             ("max_response_bytes", "0", "'0' is not a number of bytes greater than 0"),
             ("connect-timeout", "fast", "'fast' is not a duration greater than 0"),
             ("headers", "Bearer pw", "part 1 has no colon"),
             ("headers", "Content-Length: 1", "header content-length is set by farcall itself"),
             ("headers", "A: 1; a: pw", "header a is given twice"),
-            ("headers", "{\"A\": 1}", "is not a JSON object of texts"),
+            ("headers", "{\"A\": 1}", "expected a JSON object of texts"),
             ("headers", "A: ${key:pw}", "header a: a placeholder"),
         ] {
             let error = failure(&[("endpoint", "http://h"), (option, value)]);

@@ -91,7 +91,11 @@ fn parse_options(model: &ModelDefinition) -> Result<(LocalModel, usize)> {
         }
     }
     let local = local.ok_or_else(|| {
-        bad_option(&model.name, "model", format!("is required: one of {}", LocalModel::names()))
+        bad_option(
+            &model.name,
+            "model",
+            format!("missing, expected one of {}", LocalModel::names()),
+        )
     })?;
     if dimension.is_some() && local != LocalModel::Embedding {
         let message = format!("only model embedding has one, not {}", local.name());
@@ -187,7 +191,8 @@ impl Target for LocalTarget {
             .map_err(|error| explain(error.to_string()))?;
         // The server lives as long as a query may send to it, also without its runtime.
         let keep = Some(server as Arc<dyn std::any::Any + Send + Sync>);
-        Ok(Destination { url, headers: HeaderMap::new(), secrets: Secrets::default(), keep })
+        let shown = url.to_string();
+        Ok(Destination { url, headers: HeaderMap::new(), secrets: Secrets::default(), shown, keep })
     }
 }
 

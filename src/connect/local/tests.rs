@@ -73,7 +73,7 @@ fn what_create_model_cannot_have_is_told_with_what_there_is() {
             &[][..],
             text("t"),
             text("lang"),
-            "option 'model': is required: one of language, sentiment, embedding",
+            "option 'model': missing, expected one of language, sentiment, embedding",
         ),
         (
             &[("model", "mood")],

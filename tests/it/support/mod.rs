@@ -1,6 +1,9 @@
 //! What the tests stand on: twins, plans as text, a model server.
 
+pub mod lazy;
+pub mod outcome;
 pub mod plans;
+pub mod remote;
 #[path = "server.rs"]
 pub mod server;
 pub mod twins;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray, StructArray};
-use arrow::datatypes::{DataType, Field, Fields, Schema};
+use arrow::array::{ArrayRef, Int64Array, ListArray, RecordBatch, StringArray, StructArray};
+use arrow::datatypes::{DataType, Field, Fields, Int64Type, Schema};
 use async_trait::async_trait;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::datasource::MemTable;
@@ -85,6 +85,16 @@ pub fn catalogue() -> Vec<Entry> {
         entry("p2", vec![Int64, Int64], Boolean, |a| {
             let sum = int(&a[0]).zip(int(&a[1])).map(|(x, y)| (x + y).rem_euclid(3) == 0);
             ScalarValue::Boolean(sum)
+        }),
+        entry("m", vec![Int64], Int64, |a| {
+            ScalarValue::Int64(int(&a[0]).filter(|x| x % 5 != 0).map(|x| x + 1))
+        }),
+        entry("pn", vec![Int64], Boolean, |a| {
+            let known = int(&a[0]).filter(|x| x.rem_euclid(4) != 3);
+            ScalarValue::Boolean(known.map(|x| x.rem_euclid(4) == 0))
+        }),
+        entry("f2", vec![Int64, Int64], Int64, |a| {
+            ScalarValue::Int64(int(&a[0]).zip(int(&a[1])).map(|(x, y)| x + 100 * y))
         }),
         entry("shout", vec![Utf8], Utf8, |a| match &a[0] {
             ScalarValue::Utf8(text) => {
@@ -209,10 +219,24 @@ pub struct Twins {
 }
 
 impl Twins {
+    /// Twins over the tables of 10,000 and 100 rows.
     pub fn new(partitions: usize) -> Self {
+        Self::over(partitions, 1000, || vec![("t", table_t()), ("b", table_b())])
+    }
+
+    /// Twins over small tables with NULLs and duplicates.
+    pub fn small(partitions: usize) -> Self {
+        Self::over(partitions, 16, || vec![("t", small_t()), ("b", small_b()), ("c", small_c())])
+    }
+
+    fn over(
+        partitions: usize,
+        batch_size: usize,
+        tables: impl Fn() -> Vec<(&'static str, MemTable)>,
+    ) -> Self {
         let config = SessionConfig::new()
             .with_target_partitions(partitions)
-            .with_batch_size(1000)
+            .with_batch_size(batch_size)
             .with_information_schema(true);
         let farcall = FarcallSession::builder().with_config(config.clone()).build().unwrap();
         let plain = SessionContext::new_with_config(config);
@@ -232,8 +256,9 @@ impl Twins {
             plain.register_udf(ScalarUDF::new_from_impl(SyncTwin { entry, signature }));
         }
         for context in [farcall.context(), &plain] {
-            context.register_table("t", Arc::new(table_t())).unwrap();
-            context.register_table("b", Arc::new(table_b())).unwrap();
+            for (name, table) in tables() {
+                context.register_table(name, Arc::new(table)).unwrap();
+            }
         }
         Self { farcall, plain, calls }
     }
@@ -296,6 +321,74 @@ pub fn table_b() -> MemTable {
             ("y", Arc::new(Int64Array::from(y.clone()))),
             ("k", Arc::new(y.iter().map(|y| Some(y % 20 * 5)).collect::<Int64Array>())),
             ("z", Arc::new(y.iter().map(|y| Some(y % 7)).collect::<Int64Array>())),
+        ],
+        1,
+    )
+}
+
+/// 60 rows: id 0..60, x of 0..23 or NULL, k = id % 6, n NULL for even id, txt, s = {foo: x}, l a list.
+pub fn small_t() -> MemTable {
+    let id: Vec<i64> = (0..60).collect();
+    let x: Int64Array = id.iter().map(|id| (id % 12 != 7).then_some(id * 5 % 23)).collect();
+    let list = id.iter().map(|id| match id % 4 {
+        0 => None,
+        length => Some((0..length - 1).map(|item| Some(id % 5 + item)).collect::<Vec<_>>()),
+    });
+    let field = Arc::new(Field::new("foo", DataType::Int64, true));
+    mem_table(
+        vec![
+            ("id", Arc::new(Int64Array::from(id.clone()))),
+            ("x", Arc::new(x.clone())),
+            ("k", Arc::new(id.iter().map(|id| Some(id % 6)).collect::<Int64Array>())),
+            (
+                "n",
+                Arc::new(
+                    id.iter().map(|id| (id % 2 == 1).then_some(id % 9)).collect::<Int64Array>(),
+                ),
+            ),
+            (
+                "txt",
+                Arc::new(
+                    id.iter().map(|id| Some(format!("t{}", id % 10))).collect::<StringArray>(),
+                ),
+            ),
+            ("s", Arc::new(StructArray::from(vec![(field, Arc::new(x) as ArrayRef)]))),
+            ("l", Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(list))),
+        ],
+        3,
+    )
+}
+
+/// 20 rows: y 0..20, k = y % 8, z = y % 7 or NULL.
+pub fn small_b() -> MemTable {
+    let y: Vec<i64> = (0..20).collect();
+    mem_table(
+        vec![
+            ("y", Arc::new(Int64Array::from(y.clone()))),
+            ("k", Arc::new(y.iter().map(|y| Some(y % 8)).collect::<Int64Array>())),
+            (
+                "z",
+                Arc::new(y.iter().map(|y| (y % 5 != 4).then_some(y % 7)).collect::<Int64Array>()),
+            ),
+        ],
+        2,
+    )
+}
+
+/// 8 rows: k of 3..7 or NULL, w with duplicates.
+pub fn small_c() -> MemTable {
+    let row: Vec<i64> = (0..8).collect();
+    mem_table(
+        vec![
+            (
+                "k",
+                Arc::new(
+                    row.iter()
+                        .map(|row| (row % 4 != 3).then_some(3 + row % 5))
+                        .collect::<Int64Array>(),
+                ),
+            ),
+            ("w", Arc::new(row.iter().map(|row| Some(row / 2)).collect::<Int64Array>())),
         ],
         1,
     )
