@@ -4,9 +4,17 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod calls;
+mod cancel;
 mod cli;
 mod codec;
+mod concurrency;
 mod docs;
+mod faults;
+mod functions;
+mod mistakes;
+mod narrow;
 mod packages;
+mod secrets;
 mod sql_examples;
+mod statements;
 mod support;
