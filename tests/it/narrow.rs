@@ -132,7 +132,9 @@ async fn a_cancelled_query_leaves_the_slots_to_the_others() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_large_input_keeps_its_order_and_its_bounds() {
-    let remote = Remote::new(TestServer::builder(), "'max_batch_size' = '100'").await;
+    // No partial batch leaves because the machine was slow.
+    let options = "'max_batch_size' = '100', 'batch_timeout' = '1h'";
+    let remote = Remote::new(TestServer::builder(), options).await;
     add_table(&remote.session, "big", 50_000, 1, 999);
     let rows = remote.rows("SELECT id, PREDICT(m, id) AS v FROM big").await.unwrap();
     assert_eq!(rows.len(), 50_000);
