@@ -119,11 +119,20 @@ impl Grammar {
     ) -> String {
         self.feature("aggregate");
         let keys = if width > 1 { self.random.below(width) } else { 0 };
+        let sets = self.random.chance(25);
+        if sets || keys == 0 {
+            self.feature("global aggregate");
+        }
         let (mut items, mut group) = (Vec::new(), Vec::new());
         for key in 1..=keys {
-            let expr = match self.random.chance(60) {
+            // Upstream is wrong about constant keys in grouping sets: it makes groups twice.
+            let expr = match sets || self.random.chance(60) {
                 true => self.random.pick(columns).clone(),
                 false => self.integer(1, columns, false),
+            };
+            let expr = match sets && self.random.chance(50) {
+                true => format!("f({expr})"),
+                false => expr,
             };
             items.push(format!("{expr} AS c{key}"));
             group.push(expr);
@@ -134,18 +143,19 @@ impl Grammar {
         let mut sql = format!("SELECT {} FROM {from}{condition}", items.join(", "));
         if !group.is_empty() {
             let text = group.join(", ");
-            sql += &match self.random.below(8) {
-                0 => {
+            sql += &match (sets, self.random.below(2)) {
+                (true, 0) => {
                     self.feature("grouping sets");
                     format!(" GROUP BY ROLLUP ({text})")
                 }
-                1 => {
+                (true, _) => {
                     self.feature("grouping sets");
                     format!(" GROUP BY GROUPING SETS (({text}), ({}))", group[0])
                 }
                 _ => format!(" GROUP BY {text}"),
             };
             if self.random.chance(35) {
+                self.feature("having");
                 let call = self.aggregate_call(columns);
                 let outputs = vec![call, format!("{}", group[0])];
                 sql += &format!(" HAVING {}", self.boolean(1, &outputs, false));
@@ -298,11 +308,15 @@ impl Grammar {
                 if name == "fv" {
                     self.feature("volatile");
                 }
-                format!("{name}({})", self.integer(below, columns, subqueries))
+                let argument = self.integer(below, columns, subqueries);
+                self.argument(&argument);
+                format!("{name}({argument})")
             }
             7 => {
                 let first = self.integer(below, columns, false);
-                format!("f2({first}, {})", self.integer(below, columns, false))
+                let second = self.integer(below, columns, false);
+                self.argument(&format!("{first}{second}"));
+                format!("f2({first}, {second})")
             }
             8 | 9 => {
                 let op = *self.random.pick(&["+", "-"]);
@@ -340,6 +354,13 @@ impl Grammar {
             }
             18 if subqueries => self.scalar_subquery(columns),
             _ => self.random.pick(columns).clone(),
+        }
+    }
+
+    /// Notes that a call reads no column.
+    fn argument(&mut self, argument: &str) {
+        if !argument.contains('.') {
+            self.feature("constant call");
         }
     }
 
@@ -384,7 +405,9 @@ impl Grammar {
             }
             3 | 4 => {
                 let name = *self.random.pick(&["p", "q", "pn"]);
-                format!("{name}({})", self.integer(below, columns, false))
+                let argument = self.integer(below, columns, false);
+                self.argument(&argument);
+                format!("{name}({argument})")
             }
             5 => format!("{} IS NOT NULL", self.random.pick(columns)),
             6..=9 => {
@@ -395,7 +418,9 @@ impl Grammar {
             10 => format!("NOT ({})", self.boolean(below, columns, subqueries)),
             11 => {
                 let first = self.integer(below, columns, false);
-                format!("p2({first}, {})", self.integer(below, columns, false))
+                let second = self.integer(below, columns, false);
+                self.argument(&format!("{first}{second}"));
+                format!("p2({first}, {second})")
             }
             12 => {
                 let value = self.integer(below, columns, false);
@@ -404,7 +429,12 @@ impl Grammar {
             }
             13 => {
                 let value = self.integer(below, columns, false);
-                format!("{value} IN (3, {}, 5)", self.integer(below, columns, false))
+                let item = self.integer(below, columns, false);
+                if value.contains('(') && item.contains('(') {
+                    self.feature("in list");
+                }
+                // Upstream is wrong about lists with a NULL that is no constant.
+                format!("{value} IN (3, coalesce({item}, 0), 5)")
             }
             14 => {
                 let test =

@@ -171,7 +171,7 @@ impl<'a> Run<'a> {
         flatten(expr, op, &mut parts);
         let (dear, mut staged): (Vec<_>, Vec<_>) =
             parts.into_iter().partition(|part| self.is_dear(part, &scope.frame));
-        staged.extend(dear);
+        staged.extend(self.in_order(dear));
         staged
     }
 

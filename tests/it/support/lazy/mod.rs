@@ -133,7 +133,6 @@ struct Run<'a> {
     work_tables: RefCell<HashMap<String, Vec<Row<'a>>>>,
     most_pending: StdCell<usize>,
     stops: StdCell<bool>,
-    ordered: StdCell<bool>,
     arbitrary: StdCell<bool>,
     steps: StdCell<usize>,
 }
@@ -176,7 +175,7 @@ pub async fn evaluate_plan(plain: &SessionContext, plan: LogicalPlan) -> Result<
         if first {
             first = false;
             answer.rows = render(&plan, rows)?;
-            answer.ordered = run.ordered.get();
+            answer.ordered = is_ordered(&plan);
             answer.arbitrary = run.arbitrary.get();
             let orders = [1, 1, 2, 6, 24][run.most_pending.get().min(4)];
             let stops: &[bool] = if run.stops.get() { &[false, true] } else { &[false] };
@@ -236,6 +235,16 @@ fn rows_of(batches: &[RecordBatch]) -> Result<Vec<Vec<ScalarValue>>> {
     Ok(rows)
 }
 
+/// Says whether the query itself, not one inside it, asks for an order.
+fn is_ordered(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Sort(_) => true,
+        LogicalPlan::Projection(projection) => is_ordered(&projection.input),
+        LogicalPlan::Limit(limit) => is_ordered(&limit.input),
+        _ => false,
+    }
+}
+
 fn render(plan: &LogicalPlan, rows: Vec<Vec<ScalarValue>>) -> Result<Vec<String>> {
     if rows.is_empty() {
         return Ok(vec![]);
@@ -274,7 +283,6 @@ impl<'a> Run<'a> {
             work_tables: RefCell::default(),
             most_pending: StdCell::new(0),
             stops: StdCell::new(false),
-            ordered: StdCell::new(false),
             arbitrary: StdCell::new(false),
             steps: StdCell::new(0),
         }
@@ -283,7 +291,6 @@ impl<'a> Run<'a> {
     /// Evaluates what the user sees: every column of every row.
     fn output(self: &Rc<Self>, plan: &'a LogicalPlan) -> Result<Vec<Vec<ScalarValue>>> {
         let relation = self.relation(plan, None)?;
-        self.ordered.set(relation.ordered);
         let mut rows = Vec::new();
         for row in &relation.rows {
             if self.exists(row)? {
@@ -300,17 +307,25 @@ impl<'a> Run<'a> {
 
     /// Tests conditions of equal cost, in the order that is being tried.
     fn all_hold(&self, conditions: &[Cell<'a>]) -> Result<bool> {
-        self.most_pending.set(self.most_pending.get().max(conditions.len()));
-        let mut rest: Vec<&Cell<'a>> = conditions.iter().collect();
-        let mut order = self.choice.order;
-        while !rest.is_empty() {
-            let next = rest.remove(order % rest.len().max(1));
-            order /= rest.len() + 1;
-            if !next.holds()? {
+        for condition in self.in_order(conditions.iter().collect()) {
+            if !condition.holds()? {
                 return Ok(false);
             }
         }
         Ok(true)
+    }
+
+    /// Returns what costs the same in the order that is being tried.
+    fn in_order<T>(&self, mut rest: Vec<T>) -> Vec<T> {
+        self.most_pending.set(self.most_pending.get().max(rest.len()));
+        let mut order = self.choice.order;
+        let mut ordered = Vec::with_capacity(rest.len());
+        while !rest.is_empty() {
+            let choices = rest.len();
+            ordered.push(rest.remove(order % choices));
+            order /= choices;
+        }
+        ordered
     }
 
     /// Drops the rows that do not exist.
