@@ -21,7 +21,7 @@ use grammar::{Generated, Grammar};
 use shrink::shrink;
 
 /// Queries in a run of CI.
-const QUERIES: u64 = 250;
+const QUERIES: u64 = 400;
 const SEED: u64 = 1_000_000;
 
 /// Constructs for which more calls than needed are known to be made, each with its reason.
@@ -44,6 +44,10 @@ const REFUSED: &[&str] = &[
     "cannot be called in the condition of NOT EXISTS or NOT IN",
     // A call around the aggregate of a correlated scalar subquery is evaluated at planning.
     "Optimizer rule 'scalar_subquery_to_join' failed",
+    // A subquery in a SELECT list plans only if the list ends up in a filter, and a condition with a
+    // call does not go through the list.
+    "Physical plan does not support logical expression InSubquery",
+    "Physical plan does not support logical expression Exists",
 ];
 
 /// Constructs that together are known to give wrong rows, each with its reason.

@@ -59,7 +59,14 @@ impl Grammar {
                 format!("{column}{direction}")
             })
             .collect();
-        let mut sql = format!("{sql} ORDER BY {}", keys.join(", "));
+        let first = match self.random.chance(30) {
+            true => {
+                let name = *self.random.pick(&["h", "m", "pn"]);
+                format!("{name}(c1), ")
+            }
+            false => String::new(),
+        };
+        let mut sql = format!("{sql} ORDER BY {first}{}", keys.join(", "));
         if self.random.chance(50) {
             self.feature("limit");
             sql += &format!(" LIMIT {}", 1 + self.random.below(12));

@@ -80,7 +80,7 @@ pub fn compare_calls(answer: &Answer, made: &Counts) -> Result<(), Outcome> {
     if answer.allows(made) {
         return Ok(());
     }
-    let needed: Vec<String> = answer.calls.iter().map(|way| counts_text(way)).collect();
+    let needed: Vec<String> = answer.calls.iter().map(counts_text).collect();
     Err(Outcome::Calls {
         made: counts_text(made),
         needed: needed.join(" or "),

@@ -15,16 +15,20 @@
 //!   passed the ones before, when somebody must know that the row exists: a sort by a call, an
 //!   aggregate, a window, DISTINCT by a call, a LIMIT, the decision of an outer join, the output.
 //! * Aggregates are computed for groups that are read, windows for partitions that are read.
+//! * OFFSET and LIMIT above a sort test the pending conditions of all rows, but compute columns only
+//!   of the rows they leave.
 //! * A deterministic function that was asked the same before answers from memory. Strict functions
 //!   answer NULL for NULL without a call. Each evaluation of a volatile function is a call.
 //!
 //! # Where several answers are right
 //!
-//! * Conditions of equal cost may be tested in any order: all orders (up to 24) are tried.
+//! * Conditions of equal cost, and operands of AND and OR that all have calls, may be tested in any
+//!   order: all orders (up to 24) are tried, each for the whole query.
 //! * Semi joins (EXISTS, IN, ANY, INTERSECT) may stop at the first match or not.
 //! * A LIMIT below which nothing is sorted may take any rows; the oracle takes the first.
 //!
-//! [`Answer::calls`] is the set of counts that these choices give.
+//! [`Answer::calls`] is the set of counts that these choices give; [`Answer::allows`] takes all that
+//! lies between, since a query may choose differently in different places.
 
 use std::cell::{Cell as StdCell, RefCell};
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -16,13 +16,16 @@ use super::value::{Frame, Lazy, Relation, Scope};
 
 type Outer<'s, 'a> = Option<&'s Rc<Scope<'a>>>;
 
+/// The partition of each row, and the rows of each partition.
+type Partitions = (Vec<usize>, Vec<Vec<usize>>);
+
 /// The values of one window function, found partition by partition as they are read.
 struct Column<'a> {
     function: &'a WindowFunction,
     returns: DataType,
     input: Rc<Relation<'a>>,
-    /// The partition of each row, and the rows of each partition.
-    partitions: RefCell<Option<(Vec<usize>, Vec<Vec<usize>>)>>,
+    /// Known once one value was read.
+    partitions: RefCell<Option<Partitions>>,
     values: RefCell<HashMap<usize, ScalarValue>>,
 }
 
@@ -84,7 +87,7 @@ impl<'a> Column<'a> {
         value.map_or_else(|| ScalarValue::try_from(&self.returns), Ok)
     }
 
-    fn partition(&self, run: &Rc<Run<'a>>) -> Result<(Vec<usize>, Vec<Vec<usize>>)> {
+    fn partition(&self, run: &Rc<Run<'a>>) -> Result<Partitions> {
         let keys = &self.function.params.partition_by;
         let dear = keys.iter().any(|key| run.is_dear(key, &self.input.frame));
         let mut known = HashMap::new();
