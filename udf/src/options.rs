@@ -375,7 +375,7 @@ options! {
     /// Tokens a minute, sent and received, over everything in the runtime that calls the same function.
     tpm / with_tpm: usize = UNLIMITED_USIZE, "none";
     /// Whether concurrency and rate are learned from how the remote side answers.
-    adaptive / with_adaptive: bool = false, "false; true for network providers";
+    adaptive / with_adaptive: bool = false, "false";
     /// Whether equal calls of a deterministic function share one answer within a query.
     dedup / with_dedup: bool = true, "true";
     /// Bytes of remembered answers at most, per function and query; the oldest are forgotten first.

@@ -188,11 +188,14 @@ impl Runner {
                 tries.throttled += 1;
             }
             if failure.out_of_time {
-                return self.replace(&args, calls, failure.error).await;
+                // The attempt that was cut off says nothing; the one before it may.
+                let error = self.out_of_time(tries.made(), last);
+                return self.replace(&args, calls, error).await;
             }
             if tries.attempts < self.max_attempts(&failure.error) {
                 if self.back_off(&failure, &tries, &deadline).await {
                     self.site.metrics.add_retries(1);
+                    last = Some(failure.error);
                     continue;
                 }
                 let error = self.out_of_time(tries.made(), Some(failure.error));
