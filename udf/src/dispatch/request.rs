@@ -145,6 +145,7 @@ impl Runner {
     ) -> Result<(), CallError> {
         let mut deadline = Deadline::new(self.site.options.timeout());
         let mut tries = Tries::default();
+        let mut last = None;
         self.site.limiter.count_request();
         loop {
             tries.attempts += 1;
