@@ -111,6 +111,8 @@ impl Dispatcher {
             function if function.is_row_wise() => 1,
             _ => options.batch_size_or(DEFAULT_BATCH_SIZE),
         };
+        // More rows than may be held back never come together.
+        let max_rows = max_rows.min(options.max_buffered_rows());
         Ok(Self {
             null_input: options.null_input_or(site.function().declaration().null_input()),
             batcher: Batcher::new(max_rows, &options),

@@ -242,7 +242,18 @@ impl Runner {
         let call =
             AssertUnwindSafe(invoke(self.site.function(), args, started, &ctx)).catch_unwind();
         let outcome = within(attempt_timeout, left, call).await;
-        self.site.metrics.add_request_time(begun.elapsed());
+        let elapsed = begun.elapsed();
+        self.site.metrics.add_request_time(elapsed);
+        tracing::debug!(
+            target: "farcall",
+            function = self.name(),
+            request = self.number,
+            attempt,
+            rows = args.num_rows(),
+            elapsed_ms = elapsed.as_millis() as u64,
+            ended = outcome.word(),
+            "attempt"
+        );
         match outcome {
             Attempt::Done(Ok(answer)) => answer
                 .and_then(|answer| fit(&self.site, answer, args.num_rows()))

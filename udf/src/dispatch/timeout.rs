@@ -56,6 +56,17 @@ pub(crate) enum Attempt<T> {
     OutOfTime,
 }
 
+impl<T> Attempt<T> {
+    /// Says in a word what ended the attempt, for the log.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Attempt::Done(_) => "itself",
+            Attempt::TooLong => "attempt_timeout",
+            Attempt::OutOfTime => "timeout",
+        }
+    }
+}
+
 /// Runs one attempt within both limits; dropping it aborts the attempt.
 pub(crate) async fn within<T>(
     attempt_timeout: Duration,
