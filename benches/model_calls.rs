@@ -55,6 +55,8 @@ impl Workload {
 }
 
 fn main() {
+    // The bare client wants one for the whole process, although it speaks no TLS here.
+    rustls::crypto::ring::default_provider().install_default().expect("the first provider");
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     for workload in [
