@@ -55,7 +55,7 @@ pub trait AsyncScalarFunction: fmt::Debug + Send + Sync + 'static {
     /// Calls the function on one row.
     ///
     /// Shape: `args` holds one value per argument, of the types of the signature.
-    /// Nulls: a NULL argument arrives only if the function declares [`NullInput::Send`].
+    /// Nulls: a NULL argument arrives only if the function declares [`NullInput::Send`](crate::NullInput::Send).
     /// Errors: classified by [`CallError::class`]; retried as the options say.
     /// Cancel: dropping the future abandons the attempt.
     /// Source: contract follows Flink's `AsyncScalarFunction`.
@@ -110,7 +110,7 @@ pub trait AsyncBatchFunction: fmt::Debug + Send + Sync + 'static {
     ///
     /// Shape: each column of `args` has n rows, `1 <= n <= max_batch_size`; row i of the answer
     /// answers row i.
-    /// Nulls: a NULL argument arrives only if the function declares [`NullInput::Send`].
+    /// Nulls: a NULL argument arrives only if the function declares [`NullInput::Send`](crate::NullInput::Send).
     /// Errors: an `Err` fails the attempt for all rows; an error inside the answer fails its row.
     /// Cancel: dropping the future aborts the request and frees its permit.
     /// Source: contract follows Flink's FLINK-38825 series; per-row errors are ours.
