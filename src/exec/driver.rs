@@ -10,7 +10,7 @@ use datafusion::arrow::compute::{filter_record_batch, interleave_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::internal_err;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_expr::PhysicalExpr;
 use farcall_udf::{CallError, Dispatcher, QueryScope};
@@ -274,13 +274,9 @@ pub(super) async fn drive(
     if let Err(error) = &result {
         // One failed call ends the whole query: no partition makes a further call. An error of the
         // input is its own operator's affair and reaches the client by itself.
-        if let Some(call) = failed_call(error) {
+        if let Some(call) = CallError::find(error) {
             scope.fail(call);
         }
     }
     result
-}
-
-fn failed_call(error: &DataFusionError) -> Option<&CallError> {
-    CallError::find(error)
 }

@@ -30,9 +30,8 @@ pub struct RowBurst {
 
 /// A row-wise function that can start many rows in one dynamic call.
 ///
-/// A function that answers at once then costs no boxed future, no permit and no clock per row
-/// (24 ms instead of 958 ms for ten million rows); one that waits gives its future
-/// back, and the dispatcher spawns it as a request of its own.
+/// A function that answers at once then costs no boxed future, no permit and no clock per row; one
+/// that waits gives its future back, and the dispatcher spawns it as a request of its own.
 #[async_trait]
 pub trait RowFunction: fmt::Debug + Send + Sync + 'static {
     /// Returns what the function says about itself; the same value every time.
