@@ -1,6 +1,6 @@
 //! A model called over HTTP: farcall against a bare client, DataFusion's own async functions and the ideal.
 //!
-//! `cargo bench --bench model_calls` runs everything (about four minutes) and prints a table. Ratios
+//! `cargo bench -p farcall-benches --bench model_calls` runs everything (about four minutes) and prints a table. Ratios
 //! are taken pair by pair within this run: farcall and the bare client in turn, five times, and the
 //! median is what counts. The server runs in the same process, on a thread of its own.
 

@@ -1,6 +1,6 @@
 //! What planning costs: plain queries with farcall's rules against plain DataFusion, and queries with calls.
 //!
-//! `cargo bench --bench planning`; the plain pairs should differ by less than 5 per cent.
+//! `cargo bench -p farcall-benches --bench planning`; the plain pairs should differ by less than 5 per cent.
 
 #![allow(clippy::expect_used)]
 
