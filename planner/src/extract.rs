@@ -16,6 +16,7 @@ use datafusion_expr::utils::split_binary_owned;
 use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Projection, binary_expr, ident};
 
 use crate::calls::{Names, find_call, has_call, is_volatile, same_value};
+use crate::cost::rank;
 use crate::guard::{Guard, is_not_false, is_not_true, is_true};
 use crate::logical::CallColumn;
 use crate::rewrite::{calculate, columns};
@@ -289,7 +290,10 @@ impl<'a> Extraction<'a> {
     fn rewrite_chain(&mut self, expr: Expr, op: Operator, place: &Place) -> Result<Expr> {
         let mut operands: Vec<(usize, Expr)> =
             split_binary_owned(expr, op).into_iter().enumerate().collect();
-        operands.sort_by_key(|(position, operand)| (has_call(operand), *position));
+        operands.sort_by(|(_, a), (_, b)| {
+            let calls = has_call(a).cmp(&has_call(b));
+            calls.then_with(|| rank(a, op).total_cmp(&rank(b, op)))
+        });
         let mut place = place.clone();
         let mut rewritten = Vec::with_capacity(operands.len());
         let number = operands.len();

@@ -8,6 +8,7 @@ mod calls;
 mod check;
 #[cfg(test)]
 mod contexts;
+mod cost;
 mod extract;
 mod guard;
 pub mod logical;

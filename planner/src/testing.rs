@@ -1,7 +1,7 @@
 //! Tests of rules from SQL: a small catalogue, `assert_rule!`, `assert_plan!` and a synchronous twin.
 //!
 //! Tables: `t` (60 rows: x 0.., k = x % 10, n = x or NULL, a, b, txt, s = {a, b}) and `b` (10 rows: y,
-//! k, z). Functions: f, g, h (number to number), p, q (number to boolean), p2 (two numbers to
+//! k, z). Functions: f, g, h (number to number), p, q, dear, rare (number to boolean), p2 (two numbers to
 //! boolean), ask (text to text), fs (number to struct), fv (volatile), send (has side effects).
 
 mod catalogue;

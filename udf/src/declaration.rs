@@ -73,6 +73,9 @@ pub struct Declaration {
     null_input: NullInput,
     version: String,
     ordering_key: Option<usize>,
+    max_batch_tokens: Option<usize>,
+    cost: f64,
+    selectivity: Option<f64>,
     options: CallOptions,
     option_group: Option<String>,
     recipe: Option<Recipe>,
@@ -113,6 +116,9 @@ impl Declaration {
             null_input: NullInput::default(),
             version: String::new(),
             ordering_key: None,
+            max_batch_tokens: None,
+            cost: 1.0,
+            selectivity: None,
             options: CallOptions::new(),
             option_group: None,
             recipe: None,
@@ -193,6 +199,29 @@ impl Declaration {
     /// Names the argument whose equal values must be called one after the other.
     pub fn with_ordering_key(mut self, argument: usize) -> Self {
         self.ordering_key = Some(argument);
+        self
+    }
+
+    /// Says how many tokens a request may hold, over all its rows; at least one row is sent.
+    ///
+    /// Tokens are counted by [`AsyncBatchFunction::count_tokens`](crate::AsyncBatchFunction::count_tokens).
+    pub fn with_max_batch_tokens(mut self, tokens: usize) -> Self {
+        self.max_batch_tokens = Some(tokens);
+        self
+    }
+
+    /// Says what a call costs, in any unit that all functions of a query share; 1 if nobody says.
+    ///
+    /// Of several conditions on calls, those that cost little and drop much are tested first.
+    /// A cost that is negative or not finite counts as 1.
+    pub fn with_cost(mut self, cost: f64) -> Self {
+        self.cost = if cost.is_finite() && cost >= 0.0 { cost } else { 1.0 };
+        self
+    }
+
+    /// Says for which share of rows a boolean function is usually TRUE, from 0 to 1.
+    pub fn with_selectivity(mut self, selectivity: f64) -> Self {
+        self.selectivity = Some(selectivity).filter(|share| (0.0..=1.0).contains(share));
         self
     }
 
@@ -281,6 +310,21 @@ impl Declaration {
         self.ordering_key
     }
 
+    /// Returns the tokens that a request may hold, if they are limited.
+    pub fn max_batch_tokens(&self) -> Option<usize> {
+        self.max_batch_tokens
+    }
+
+    /// Returns what a call costs, relative to other functions.
+    pub fn cost(&self) -> f64 {
+        self.cost
+    }
+
+    /// Returns for which share of rows a boolean function is TRUE, if that was declared.
+    pub fn selectivity(&self) -> Option<f64> {
+        self.selectivity
+    }
+
     /// Returns the function's own options.
     pub fn options(&self) -> &CallOptions {
         &self.options
@@ -362,6 +406,14 @@ mod tests {
         let declaration = declared("f").with_parameter_names(vec!["x".into()]).unwrap();
         assert_eq!(declaration.signature().parameter_names, Some(vec!["x".into()]));
         assert!(declared("f").with_parameter_names(vec!["x".into(), "y".into()]).is_err());
+    }
+
+    #[test]
+    fn a_cost_or_share_that_is_none_is_not_taken() {
+        let odd = declared("f").with_cost(f64::NAN).with_selectivity(1.5);
+        assert_eq!((odd.cost(), odd.selectivity()), (1.0, None));
+        let even = declared("f").with_cost(5.0).with_selectivity(0.1);
+        assert_eq!((even.cost(), even.selectivity()), (5.0, Some(0.1)));
     }
 
     #[test]

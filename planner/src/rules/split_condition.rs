@@ -10,6 +10,7 @@
 //!                                                       Filter: k < 10
 //!                                                         TableScan: t
 //! ```
+//! Calls that declare no cost and no selectivity are tested in the order in which they are written.
 //! Safe: SQL fixes no order inside AND; a row dropped early costs no call; the Projection restores
 //! the schema. Within one condition calls keep their guards, and only TRUE matters: `c OR p(x)`
 //! calls p where c is not TRUE. Declines: no call in the predicate; calls of which a field is read,
@@ -21,12 +22,13 @@
 use std::sync::Arc;
 
 use crate::calls::{Names, has_call};
+use crate::cost::rank;
 use crate::extract::{Extraction, Place, Wanted};
 use crate::rewrite::{Order, filter, restore, rewrite_nodes};
 use datafusion_common::Result;
 use datafusion_common::tree_node::Transformed;
 use datafusion_expr::utils::split_conjunction_owned;
-use datafusion_expr::{Expr, Filter, LogicalPlan};
+use datafusion_expr::{Expr, Filter, LogicalPlan, Operator};
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
 /// Takes calls out of filters.
@@ -70,8 +72,9 @@ fn stage(
     wanted: Wanted,
     names: &mut Names,
 ) -> Result<LogicalPlan> {
-    let (cheap, dear): (Vec<_>, Vec<_>) =
+    let (cheap, mut dear): (Vec<_>, Vec<_>) =
         conditions.into_iter().partition(|condition| !has_call(condition));
+    dear.sort_by(|a, b| rank(a, Operator::And).total_cmp(&rank(b, Operator::And)));
     let mut plan = Arc::unwrap_or_clone(input);
     // What the next filter tests: cheap conditions, and calls that another rule takes.
     let mut pending = cheap;
@@ -150,6 +153,28 @@ mod tests {
                 Filter: t.k < Int64(9) OR t.n > Int64(3) AND __async_0
                   AsyncCalc: p(t.x) AS __async_0 WHEN t.k < Int64(9) IS NOT TRUE AND t.n > Int64(3) IS TRUE
                     TableScan: t projection=[x, k, n]
+            "
+        );
+    }
+
+    #[test]
+    fn tests_what_is_cheap_and_drops_much_first() {
+        assert_rule!(
+            SplitCondition,
+            fires,
+            "SELECT x FROM t WHERE p(x) AND dear(x) AND rare(x) AND NOT rare(n)",
+            @r"
+            Projection: t.x
+              Projection: t.x, t.n
+                Filter: __async_3
+                  AsyncCalc: dear(t.x) AS __async_3
+                    Filter: NOT __async_2
+                      AsyncCalc: rare(t.n) AS __async_2
+                        Filter: __async_1
+                          AsyncCalc: p(t.x) AS __async_1
+                            Filter: __async_0
+                              AsyncCalc: rare(t.x) AS __async_0
+                                TableScan: t projection=[x, n]
             "
         );
     }

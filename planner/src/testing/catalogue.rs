@@ -158,6 +158,8 @@ const FUNCTIONS: &[Function] = &[
     Function { name: "p", kind: Kind::Divides(2) },
     Function { name: "q", kind: Kind::Divides(3) },
     Function { name: "p2", kind: Kind::EvenSum },
+    Function { name: "dear", kind: Kind::Divides(2) },
+    Function { name: "rare", kind: Kind::Divides(5) },
     Function { name: "ask", kind: Kind::Shout },
     Function { name: "fs", kind: Kind::Struct },
 ];
@@ -188,6 +190,8 @@ impl Function {
         match self.name {
             "fv" => declaration.with_determinism(Determinism::Volatile),
             "send" => declaration.with_side_effects(true),
+            "dear" => declaration.with_cost(10.0),
+            "rare" => declaration.with_selectivity(0.1),
             _ => declaration,
         }
     }
