@@ -160,6 +160,7 @@ impl AsyncCalcExec {
         let input = self.input.execute(partition, Arc::clone(context))?;
         let scope = self.scopes.scope(context);
         let input_schema = self.input.schema();
+        let stage = calls_below(&self.input);
         let mut max_buffered_rows = usize::MAX;
         let mut lanes = Vec::with_capacity(self.calls.len());
         for (call, counters) in self.calls.iter().zip(&self.counters) {
@@ -168,7 +169,8 @@ impl AsyncCalcExec {
                 .iter()
                 .map(|arg| arg.return_field(&input_schema))
                 .collect::<Result<_>>()?;
-            let site = scope.site(call.site, &call.function, &call.options, &call.field, counters);
+            let site =
+                scope.site(call.site, stage, &call.function, &call.options, &call.field, counters);
             max_buffered_rows = max_buffered_rows.min(call.options.max_buffered_rows());
             lanes.push(Lane {
                 dispatcher: Dispatcher::new(Arc::clone(&scope), site, fields.into())?,
@@ -180,6 +182,12 @@ impl AsyncCalcExec {
         let driver = Driver::new(input, lanes, self.schema(), max_buffered_rows, batch_size);
         Ok(if is_unordered(&self.calls) { driver.unordered() } else { driver })
     }
+}
+
+/// Counts the operators with calls that rows pass on the longest way to the plan's top.
+fn calls_below(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    let below = plan.children().into_iter().map(calls_below).max().unwrap_or_default();
+    below + usize::from(plan.downcast_ref::<AsyncCalcExec>().is_some())
 }
 
 /// Says whether rows come out as their answers come.

@@ -152,8 +152,8 @@ async fn what_the_server_says_is_in_the_message() {
         (Script::Body("<html>not json".into()), "m answered something malformed: "),
         (Script::Body("{\"answers\": []}".into()), "outputs"),
         (Script::Body("{\"outputs\": 7}".into()), "outputs"),
-        (Script::Short, "m answered 0 rows for a request of 1 rows"),
-        (Script::Long, "m answered 2 rows for a request of 1 rows"),
+        (Script::Short, "m answered 0 rows for a request of 1 row"),
+        (Script::Long, "m answered 2 rows for a request of 1 row"),
         (
             Script::Drop,
             "m failed after 3 of 3 attempts: m could not be reached: the connection to HOST broke: ",

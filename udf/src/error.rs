@@ -104,7 +104,7 @@ pub enum CallError {
         attempt: u32,
     },
     /// The request, with all its attempts and delays, took longer than `timeout`.
-    #[error("{function} timed out after {} and {attempts} attempts (timeout){}", humantime::format_duration(*.timeout), last_failure(.last))]
+    #[error("{function} timed out after {} and {} (timeout){}", humantime::format_duration(*.timeout), counted(*.attempts as usize, "attempt"), last_failure(.last))]
     Timeout {
         /// The function called.
         function: String,
@@ -116,7 +116,7 @@ pub enum CallError {
         last: Option<Box<CallError>>,
     },
     /// The attempts were used up.
-    #[error("{function} failed after {attempts} of {max_attempts} attempts: {last}")]
+    #[error("{function} failed after {attempts} of {}: {last}", counted(*.max_attempts as usize, "attempt"))]
     AttemptsExhausted {
         /// The function called.
         function: String,
@@ -129,7 +129,7 @@ pub enum CallError {
         last: Box<CallError>,
     },
     /// The answer has another number of rows than the request.
-    #[error("{function} answered {got} rows for a request of {sent} rows")]
+    #[error("{function} answered {} for a request of {}", counted(*.got, "row"), counted(*.sent, "row"))]
     RowCount {
         /// The function called.
         function: String,
@@ -255,6 +255,10 @@ fn after(retry_after: &Option<Duration>) -> String {
         Some(delay) => format!(" (retry after {})", humantime::format_duration(*delay)),
         None => String::new(),
     }
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
 
 fn last_failure(last: &Option<Box<CallError>>) -> String {

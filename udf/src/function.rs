@@ -12,6 +12,7 @@ use datafusion_common::{Result, ScalarValue};
 use crate::answer::BatchAnswer;
 use crate::context::{CallContext, FunctionContext};
 use crate::declaration::Declaration;
+use crate::dispatch::batch::estimate_tokens;
 use crate::error::CallError;
 use crate::rows::{RowFunction, ScalarRows};
 use crate::tried::TryFunction;
@@ -122,6 +123,15 @@ pub trait AsyncBatchFunction: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Counts the tokens of each row, or estimates them: four bytes are a token unless this says
+    /// otherwise.
+    ///
+    /// Asked only if the function declares [`Declaration::with_max_batch_tokens`], once per batch of
+    /// input, before requests are formed.
+    fn count_tokens(&self, args: &ArgBatch) -> Vec<usize> {
+        estimate_tokens(args)
+    }
+
     /// Releases what `open` took, once per query, after its last call, also on error or cancel.
     async fn close(&self) -> Result<(), CallError> {
         Ok(())
@@ -186,6 +196,15 @@ impl AsyncFunction {
     /// Says whether a request carries one row unless told otherwise.
     pub fn is_row_wise(&self) -> bool {
         matches!(self.tried().unwrap_or(self), AsyncFunction::Rows(_))
+    }
+
+    /// Counts the tokens of each row, or estimates them.
+    pub(crate) fn count_tokens(&self, args: &ArgBatch) -> Vec<usize> {
+        match self {
+            AsyncFunction::Rows(_) => estimate_tokens(args),
+            AsyncFunction::Batch(function) => function.count_tokens(args),
+            AsyncFunction::Try(function) => function.inner().count_tokens(args),
+        }
     }
 
     /// Prepares the function for one query.

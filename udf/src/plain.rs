@@ -108,7 +108,7 @@ impl AsyncScalarUDFImpl for PlainUdf {
         let options = function.declaration().options().overlay(self.udf.call_options());
         let scope =
             QueryScope::new(Arc::clone(&self.runtime), Parameters::default(), config_options);
-        let site = scope.site(SITE, function, &options, &return_field, &Arc::default());
+        let site = scope.site(SITE, 0, function, &options, &return_field, &Arc::default());
         let mut dispatcher = Dispatcher::new(scope, site, arg_fields.into())?;
         let columns =
             args.into_iter().map(|arg| arg.into_array(number_rows)).collect::<Result<Vec<_>>>()?;

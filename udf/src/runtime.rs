@@ -3,6 +3,7 @@
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -31,6 +32,8 @@ pub struct FarcallRuntime {
     resources: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     /// Queries that run, or whose functions are closing.
     queries: watch::Sender<usize>,
+    /// Queries that were ever started.
+    started: AtomicU64,
 }
 
 /// Counts a query as running until it is dropped.
@@ -52,6 +55,11 @@ impl FarcallRuntime {
     pub(crate) fn enter(self: &Arc<Self>) -> RunningQuery {
         self.queries.send_modify(|queries| *queries += 1);
         RunningQuery(Arc::clone(self))
+    }
+
+    /// Numbers a query in the order in which queries start.
+    pub(crate) fn next_query(&self) -> u64 {
+        self.started.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Waits until no query runs and the functions of all queries are closed.

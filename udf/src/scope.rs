@@ -20,6 +20,7 @@ use crate::dispatch::dedup::Memo;
 use crate::dispatch::keyed::KeyGate;
 use crate::dispatch::limit::{Limiter, Limits};
 use crate::dispatch::metrics::CallMetrics;
+use crate::dispatch::queue::Priority;
 use crate::error::CallError;
 use crate::function::AsyncFunction;
 use crate::options::{CallOptions, Mode};
@@ -35,6 +36,8 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 /// Dropped when the plan and all streams are gone; then every opened function is closed.
 pub struct QueryScope {
     query_id: Arc<str>,
+    /// Among the queries of the runtime, in the order of their start.
+    number: u64,
     runtime: Arc<FarcallRuntime>,
     parameters: Parameters,
     config: Arc<ConfigOptions>,
@@ -58,6 +61,7 @@ impl QueryScope {
         let running = Some(runtime.enter());
         Arc::new(Self {
             query_id: uuid::Uuid::new_v4().to_string().into(),
+            number: runtime.next_query(),
             runtime,
             parameters,
             config,
@@ -110,10 +114,13 @@ impl QueryScope {
 
     /// Returns the call site's state, made at its first use; partitions and copies share it.
     ///
+    /// `stage` counts the call operators below the one that makes these calls: where calls compete
+    /// for limits, those further downstream come first.
     /// A function and its `try_` form are one function: opened together, with shared answers.
     pub fn site(
         &self,
         site: u64,
+        stage: usize,
         function: &AsyncFunction,
         options: &CallOptions,
         return_field: &FieldRef,
@@ -134,6 +141,7 @@ impl QueryScope {
                 function: opened,
                 window: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
                 limiter: self.runtime.limiter(function.name(), Limits::of(options)),
+                priority: Priority::new(self.number, stage),
                 options: options.clone(),
                 tries: tries.then(|| return_field.data_type().clone()),
                 return_field: if tries {
@@ -263,6 +271,7 @@ pub struct CallSite {
     pub(crate) options: CallOptions,
     pub(crate) window: Arc<Semaphore>,
     pub(crate) limiter: Arc<Limiter>,
+    pub(crate) priority: Priority,
     /// The field of an answer.
     pub(crate) return_field: FieldRef,
     /// The type of answer and error together, if failures are values.

@@ -14,6 +14,7 @@ mod client;
 mod excerpt;
 mod model;
 mod options;
+mod rate;
 mod scan;
 mod template;
 mod types;

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::fmt;
 use std::sync::{Arc, PoisonError, RwLock};
+use std::time::SystemTime;
 
 use arrow::array::{ArrayRef, UInt32Array, new_null_array};
 use arrow::datatypes::FieldRef;
@@ -18,6 +19,7 @@ use super::classify::{Refusal, transport};
 use super::client::HttpClients;
 use super::excerpt::Secrets;
 use super::options::Limits;
+use super::rate::rate_hints;
 use super::wire::{Answer, Encoded, encode};
 use crate::models::ModelDefinition;
 
@@ -253,5 +255,9 @@ async fn read_start(mut response: Response) -> Vec<u8> {
 
 fn metadata(headers: &HeaderMap) -> ResponseMetadata {
     let request_id = headers.get("x-request-id").and_then(|value| value.to_str().ok());
-    ResponseMetadata { request_id: request_id.map(str::to_owned), ..ResponseMetadata::default() }
+    ResponseMetadata {
+        request_id: request_id.map(str::to_owned),
+        rate: rate_hints(headers, SystemTime::now()),
+        ..ResponseMetadata::default()
+    }
 }

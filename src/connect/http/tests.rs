@@ -114,7 +114,7 @@ async fn failures_have_their_class_and_say_what_happened() {
             ErrorClass::Transient,
             "m could not be reached: the connection to 127.0.0.1:",
         ),
-        (Script::Short, ErrorClass::Malformed, "m answered 1 rows for a request of 2 rows"),
+        (Script::Short, ErrorClass::Malformed, "m answered 1 row for a request of 2 rows"),
         (Script::Long, ErrorClass::Malformed, "m answered 3 rows for a request of 2 rows"),
         (Script::Body("<html>".into()), ErrorClass::Malformed, "the body is not JSON"),
         (Script::Body(String::new()), ErrorClass::Malformed, "the body is not JSON"),

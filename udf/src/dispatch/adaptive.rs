@@ -48,6 +48,8 @@ pub(crate) struct Adaptive {
     rate: Option<LearnedRate>,
     cut: Option<Instant>,
     paused_until: Option<Instant>,
+    /// Whether the remote side has said something about its limits.
+    hinted: bool,
 }
 
 impl Adaptive {
@@ -61,6 +63,7 @@ impl Adaptive {
             rate: None,
             cut: None,
             paused_until: None,
+            hinted: false,
         }
     }
 
@@ -133,12 +136,24 @@ impl Adaptive {
     }
 
     /// Takes what the remote side says about its limits.
+    ///
+    /// What it says first is where the rate starts: what is left, spread over the time it is left
+    /// for. Later only that nothing is left counts; the rest is learned from refusals, because a
+    /// period that begins anew looks like one that ends.
     pub(crate) fn hint(&mut self, hints: RateHints, now: Instant) {
-        if hints.remaining_requests == Some(0)
-            && let Some(reset) = hints.reset_after
-        {
+        let (Some(remaining), Some(reset)) = (hints.remaining_requests, hints.reset_after) else {
+            return;
+        };
+        if remaining == 0 {
             self.paused_until = Some(now + reset.min(LONGEST_PAUSE));
+        } else if !self.hinted && !reset.is_zero() {
+            let rate = remaining as f64 / reset.as_secs_f64();
+            if self.rate.is_none() && rate <= MAX_RATE {
+                self.rate = Some(LearnedRate::new(rate, false, now));
+            }
+            self.concurrency = self.concurrency.min(remaining as f64);
         }
+        self.hinted = true;
     }
 }
 
@@ -320,6 +335,24 @@ mod tests {
         adaptive.hint(hints, now);
         assert_eq!(adaptive.wait(now + Duration::from_secs(2)), Duration::from_secs(3));
         assert_eq!(adaptive.wait(now + Duration::from_secs(5)), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rate_starts_from_what_the_remote_side_says_first() {
+        let (mut adaptive, now) = (Adaptive::new(), Instant::now());
+        let hint = |remaining, seconds| RateHints {
+            remaining_requests: Some(remaining),
+            reset_after: Some(Duration::from_secs(seconds)),
+            ..Default::default()
+        };
+        adaptive.hint(hint(20, 10), now);
+        // Two a second, of which one may go at once.
+        assert_eq!((adaptive.concurrency(), adaptive.wait(now)), (20, Duration::ZERO));
+        adaptive.take();
+        assert_eq!(adaptive.wait(now), ms(500));
+        // A period that is nearly over says nothing of the next.
+        adaptive.hint(hint(1, 10), now);
+        assert_eq!((adaptive.concurrency(), adaptive.wait(now)), (20, ms(500)));
     }
 
     fn ms(millis: u64) -> Duration {

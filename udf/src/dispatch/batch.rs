@@ -9,8 +9,11 @@ use datafusion_common::Result;
 use tokio::time::Instant;
 
 use crate::dispatch::timeout::after;
-use crate::function::ArgBatch;
+use crate::function::{ArgBatch, AsyncFunction};
 use crate::options::CallOptions;
+
+/// What a token of text has, roughly.
+const BYTES_PER_TOKEN: usize = 4;
 
 /// Consecutive calls of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,32 +100,47 @@ struct Chunk {
     args: ArgBatch,
     calls: CallRuns,
     arrived: Instant,
-    sizes: Sizes,
+    bytes: Sizes,
+    tokens: Sizes,
 }
 
-/// How many bytes the rows of a chunk have.
+/// How much of something the rows of a chunk have: bytes, or tokens.
 #[derive(Debug)]
 enum Sizes {
     /// The same for every row.
     Fixed(usize),
-    /// The bytes up to the end of each row, counted from some start; `before` is where they begin.
+    /// How much up to the end of each row, counted from some start; `before` is where they begin.
     Ends { before: usize, ends: VecDeque<usize> },
 }
 
 impl Sizes {
-    /// Counts the rows, of `rows` at most, that fit into `budget` bytes, and their bytes.
-    fn fitting(&self, rows: usize, budget: usize) -> (usize, usize) {
+    fn of(rows: impl IntoIterator<Item = usize>) -> Self {
+        let mut end = 0;
+        let add = |row| {
+            end += row;
+            end
+        };
+        Sizes::Ends { before: 0, ends: rows.into_iter().map(add).collect() }
+    }
+
+    /// Counts the rows, of `rows` at most, that fit into `budget`.
+    fn fitting(&self, rows: usize, budget: usize) -> usize {
         match self {
-            Sizes::Fixed(0) => (rows, 0),
-            Sizes::Fixed(width) => {
-                let rows = rows.min(budget / width);
-                (rows, rows * width)
-            }
+            Sizes::Fixed(0) => rows,
+            Sizes::Fixed(width) => rows.min(budget / width),
             Sizes::Ends { before, ends } => {
                 let limit = before.saturating_add(budget);
-                let rows = ends.partition_point(|end| *end <= limit).min(rows);
-                (rows, if rows == 0 { 0 } else { ends[rows - 1] - before })
+                ends.partition_point(|end| *end <= limit).min(rows)
             }
+        }
+    }
+
+    /// Adds up the first `rows` rows.
+    fn total(&self, rows: usize) -> usize {
+        match self {
+            Sizes::Fixed(width) => rows * width,
+            Sizes::Ends { ends, .. } if rows == 0 || ends.is_empty() => 0,
+            Sizes::Ends { before, ends } => ends[rows - 1] - before,
         }
     }
 
@@ -135,15 +153,25 @@ impl Sizes {
     }
 }
 
-/// Gathers rows into requests by rows and bytes; the partial rest leaves after `batch_timeout`.
+/// What a request holds, or may hold.
+#[derive(Debug, Clone, Copy, Default)]
+struct Load {
+    rows: usize,
+    bytes: usize,
+    tokens: usize,
+}
+
+/// Gathers rows into requests by rows, bytes and tokens; the partial rest leaves after
+/// `batch_timeout`.
 ///
 /// Batches form per partition, over input batches of any size.
 #[derive(Debug)]
 pub(crate) struct Batcher {
     chunks: VecDeque<Chunk>,
     waiting: usize,
-    max_rows: usize,
-    max_bytes: usize,
+    most: Load,
+    /// Who counts the tokens of a row, if a request may hold only so many.
+    counts_tokens: Option<AsyncFunction>,
     linger: std::time::Duration,
 }
 
@@ -152,10 +180,19 @@ impl Batcher {
         Self {
             chunks: VecDeque::new(),
             waiting: 0,
-            max_rows,
-            max_bytes: options.max_batch_bytes(),
+            most: Load { rows: max_rows, bytes: options.max_batch_bytes(), tokens: usize::MAX },
+            counts_tokens: None,
             linger: options.batch_timeout(),
         }
+    }
+
+    /// Keeps requests below the tokens that the function declares, if it does.
+    pub(crate) fn with_token_cap(mut self, function: &AsyncFunction) -> Self {
+        if let Some(tokens) = function.declaration().max_batch_tokens() {
+            self.most.tokens = tokens;
+            self.counts_tokens = Some(function.clone());
+        }
+        self
     }
 
     /// Takes in rows; `calls` numbers them.
@@ -164,8 +201,16 @@ impl Batcher {
             return;
         }
         self.waiting += args.num_rows();
-        let sizes = row_sizes(&args);
-        self.chunks.push_back(Chunk { args, calls, arrived: now, sizes });
+        let bytes = row_sizes(&args);
+        let tokens = match &self.counts_tokens {
+            None => Sizes::Fixed(0),
+            // A row that was not counted is taken for one that needs nothing.
+            Some(function) => {
+                let counted = function.count_tokens(&args).into_iter();
+                Sizes::of(counted.chain(std::iter::repeat(0)).take(args.num_rows()))
+            }
+        };
+        self.chunks.push_back(Chunk { args, calls, arrived: now, bytes, tokens });
     }
 
     /// Returns the rows waiting for a request.
@@ -175,11 +220,11 @@ impl Batcher {
 
     /// Says whether a whole request is waiting: one that no further row would fit into.
     pub(crate) fn has_full_request(&self) -> bool {
-        if self.waiting >= self.max_rows {
+        if self.waiting >= self.most.rows {
             return true;
         }
-        let (rows, bytes) = self.next_request();
-        rows < self.waiting || bytes >= self.max_bytes
+        let Load { rows, bytes, tokens } = self.next_request();
+        rows < self.waiting || bytes >= self.most.bytes || tokens >= self.most.tokens
     }
 
     /// Returns when the partial request must leave, `None` if nothing waits.
@@ -189,9 +234,9 @@ impl Batcher {
         oldest.map(|arrived| after(arrived, self.linger))
     }
 
-    /// Forms one request of at most `max_rows` rows and `max_batch_bytes`, at least one row.
+    /// Forms one request that holds no more than it may, but at least one row.
     pub(crate) fn form(&mut self) -> Result<Option<Formed>> {
-        let (rows, _) = self.next_request();
+        let Load { rows, .. } = self.next_request();
         self.take(rows)
     }
 
@@ -200,23 +245,25 @@ impl Batcher {
         self.chunks.front().map(|chunk| &chunk.args)
     }
 
-    /// Counts the rows of the next request and their bytes.
-    fn next_request(&self) -> (usize, usize) {
-        let (mut rows, mut bytes) = (0, 0);
+    /// Measures the next request.
+    fn next_request(&self) -> Load {
+        let mut load = Load::default();
         for chunk in &self.chunks {
-            let wanted = chunk.args.num_rows().min(self.max_rows - rows);
-            let (fitting, taken) = chunk.sizes.fitting(wanted, self.max_bytes - bytes);
-            rows += fitting;
-            bytes += taken;
+            let wanted = chunk.args.num_rows().min(self.most.rows - load.rows);
+            let fitting = chunk.bytes.fitting(wanted, self.most.bytes - load.bytes);
+            let fitting = chunk.tokens.fitting(fitting, self.most.tokens - load.tokens);
+            load.rows += fitting;
+            load.bytes += chunk.bytes.total(fitting);
+            load.tokens += chunk.tokens.total(fitting);
             if fitting < chunk.args.num_rows() {
                 break;
             }
         }
-        if rows == 0 && !self.chunks.is_empty() {
-            // A row that is larger than the limit is sent alone rather than never.
-            return (1, self.max_bytes);
+        if load.rows == 0 && !self.chunks.is_empty() {
+            // A row that is larger than a limit is sent alone rather than never.
+            return Load { rows: 1, ..self.most };
         }
-        (rows, bytes)
+        load
     }
 
     fn take(&mut self, rows: usize) -> Result<Option<Formed>> {
@@ -268,27 +315,26 @@ impl Batcher {
         }
         let (args, calls) = (chunk.args.slice(0, rows), chunk.calls.split_front(rows));
         chunk.args = chunk.args.slice(rows, len - rows);
-        chunk.sizes.drop_front(rows);
+        chunk.bytes.drop_front(rows);
+        chunk.tokens.drop_front(rows);
         Some(Formed { args, calls, arrived })
     }
 }
 
 /// Measures the rows of a request: exactly for text and binary, by the average for nested types.
 fn row_sizes(args: &ArgBatch) -> Sizes {
-    let mut bytes = RowBytes { rows: args.num_rows(), fixed: 0, each: None };
-    for column in args.columns() {
-        bytes.add(column);
+    let bytes = RowBytes::of(args);
+    match bytes.each {
+        None => Sizes::Fixed(bytes.fixed),
+        Some(each) => Sizes::of(each.into_iter().map(|row| bytes.fixed + row)),
     }
-    let Some(each) = bytes.each else { return Sizes::Fixed(bytes.fixed) };
-    let mut end = 0;
-    let ends = each
-        .into_iter()
-        .map(|row| {
-            end += bytes.fixed + row;
-            end
-        })
-        .collect();
-    Sizes::Ends { before: 0, ends }
+}
+
+/// Estimates the tokens of each row by its bytes, four to a token, as models cut most text.
+pub(crate) fn estimate_tokens(args: &ArgBatch) -> Vec<usize> {
+    let bytes = RowBytes::of(args);
+    let each = bytes.each.unwrap_or_else(|| vec![0; args.num_rows()]);
+    each.into_iter().map(|row| (bytes.fixed + row).div_ceil(BYTES_PER_TOKEN)).collect()
 }
 
 /// The bytes of rows: what all have and, if a type varies, what each has.
@@ -299,6 +345,12 @@ struct RowBytes {
 }
 
 impl RowBytes {
+    fn of(args: &ArgBatch) -> Self {
+        let mut bytes = Self { rows: args.num_rows(), fixed: 0, each: None };
+        args.columns().iter().for_each(|column| bytes.add(column));
+        bytes
+    }
+
     fn add(&mut self, column: &ArrayRef) {
         match column.data_type() {
             DataType::Utf8 => self.vary(1, column.as_string::<i32>().offsets().lengths()),
@@ -352,6 +404,8 @@ mod tests {
     use arrow::datatypes::{Field, FieldRef};
 
     use super::*;
+    use crate::declaration::Declaration;
+    use crate::testing::ScriptedFunction;
 
     #[tokio::test]
     async fn fills_a_request_from_several_input_batches() {
@@ -389,6 +443,24 @@ mod tests {
         let mut batcher = batcher(100, 3);
         push(&mut batcher, Arc::new(StringArray::from(vec!["aaaaaa"])), 0);
         assert!(batcher.has_full_request());
+    }
+
+    #[tokio::test]
+    async fn splits_a_request_by_the_tokens_that_its_function_takes() {
+        let capped = |tokens| {
+            let declare = move |d: Declaration| d.with_max_batch_tokens(tokens);
+            let (function, _) = ScriptedFunction::new("f").with_declaration(declare).build();
+            let mut batcher = batcher(100, usize::MAX).with_token_cap(&function);
+            // 1, 2, 1 and 3 tokens.
+            let texts = vec!["a", "bbbbb", "cccc", "ddddddddd"];
+            push(&mut batcher, Arc::new(StringArray::from(texts)), 0);
+            std::iter::from_fn(move || batcher.take_or_form()).collect::<Vec<usize>>()
+        };
+        assert_eq!(capped(3), [2, 1, 1]);
+        assert_eq!(capped(4), [3, 1]);
+        // A row that exceeds the cap is sent alone.
+        assert_eq!(capped(1), [1, 1, 1, 1]);
+        assert_eq!(capped(7), [4]);
     }
 
     #[tokio::test]

@@ -3,12 +3,12 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::answer::RateHints;
 use crate::dispatch::adaptive::Adaptive;
 use crate::dispatch::budget::RetryBudget;
+use crate::dispatch::queue::{Place, Priority, Queue};
 use crate::dispatch::rate::Bucket;
 use crate::dispatch::timeout::after;
 use crate::error::{CallError, ErrorClass};
@@ -70,18 +70,17 @@ impl Outcome {
 
 /// Bounds the attempts at one function in a runtime.
 ///
-/// First in, first out: one waits at the door for places and rates, the others behind it. Whoever
-/// gives up waiting leaves nothing reserved.
+/// Those who wait stand in a [`Queue`], the first of whom waits for places and rates. Whoever gives
+/// up waiting leaves nothing reserved.
 #[derive(Debug)]
 pub struct Limiter {
     limits: Limits,
-    door: tokio::sync::Mutex<()>,
-    freed: Notify,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    queue: Queue,
     in_flight: usize,
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
@@ -93,8 +92,8 @@ struct State {
 
 /// Why a request must wait.
 enum Wait {
-    /// A place must become free.
-    Place,
+    /// Others must be served, or a place must become free.
+    Turn,
     /// Time must pass.
     Time(Duration),
 }
@@ -104,6 +103,7 @@ impl Limiter {
     pub fn new(limits: Limits) -> Self {
         let now = Instant::now();
         let state = State {
+            queue: Queue::default(),
             in_flight: 0,
             requests: limits.rpm.map(|limit| Bucket::per_minute(limit, now)),
             tokens: limits.tpm.map(|limit| Bucket::per_minute(limit, now)),
@@ -111,12 +111,7 @@ impl Limiter {
             adaptive: limits.adaptive.then(Adaptive::new),
             retries: RetryBudget::new(now),
         };
-        Self {
-            limits,
-            door: tokio::sync::Mutex::new(()),
-            freed: Notify::new(),
-            state: Mutex::new(state),
-        }
+        Self { limits, state: Mutex::new(state) }
     }
 
     /// Returns the limits.
@@ -135,25 +130,24 @@ impl Limiter {
     }
 
     /// Waits for the right to make one attempt.
-    pub(crate) async fn acquire(self: &Arc<Self>) -> Permit {
+    pub(crate) async fn acquire(self: &Arc<Self>, priority: Priority) -> Permit {
         if self.is_unlimited() {
             return Permit { limiter: None, begun: Instant::now(), tokens: 0.0 };
         }
-        let _next = self.door.lock().await;
+        let (place, wake) = self.state().queue.enter(priority);
+        let _waiting = Waiting { limiter: self, place };
         loop {
-            let wait = match self.state().take(&self.limits, Instant::now()) {
+            let asked = self.state().ask(&place, &self.limits, Instant::now());
+            match asked {
                 Ok(tokens) => {
                     let limiter = Some(Arc::clone(self));
                     return Permit { limiter, begun: Instant::now(), tokens };
                 }
-                Err(wait) => wait,
-            };
-            match wait {
-                Wait::Place => self.freed.notified().await,
+                Err(Wait::Turn) => wake.notified().await,
                 // What is freed or learned meanwhile may shorten the wait.
-                Wait::Time(time) => {
+                Err(Wait::Time(time)) => {
                     let end = after(Instant::now(), time);
-                    let _ = tokio::time::timeout_at(end, self.freed.notified()).await;
+                    let _ = tokio::time::timeout_at(end, wake.notified()).await;
                 }
             }
         }
@@ -174,17 +168,37 @@ impl Limiter {
     }
 }
 
+/// Somebody in the queue, who leaves it served or not.
+struct Waiting<'a> {
+    limiter: &'a Limiter,
+    place: Place,
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.limiter.state().queue.leave(&self.place);
+    }
+}
+
 impl State {
+    /// Takes what an attempt needs for somebody in the queue, if it is their turn.
+    fn ask(&mut self, place: &Place, limits: &Limits, now: Instant) -> Result<f64, Wait> {
+        if !self.queue.is_first(place) {
+            return Err(Wait::Turn);
+        }
+        self.take(limits, now)
+    }
+
     /// Takes a place and what the rates want; returns the tokens that were charged.
     fn take(&mut self, limits: &Limits, now: Instant) -> Result<f64, Wait> {
         let learned = self.adaptive.as_ref().map(Adaptive::concurrency);
         let places = limits.max_concurrency.into_iter().chain(learned).min();
         if places.is_some_and(|places| self.in_flight >= places) {
-            return Err(Wait::Place);
+            return Err(Wait::Turn);
         }
         if self.tokens.is_some() && self.tokens_per_request.is_none() && self.in_flight > 0 {
             // The first request tells what one costs.
-            return Err(Wait::Place);
+            return Err(Wait::Turn);
         }
         let cost = self.tokens_per_request.unwrap_or_default();
         let requests = self.requests.as_mut().map(|bucket| bucket.wait(1.0, now));
@@ -254,8 +268,7 @@ impl Permit {
         let mut state = limiter.state();
         state.learn(outcome, now.saturating_duration_since(self.begun), self.tokens, now);
         state.in_flight -= 1;
-        drop(state);
-        limiter.freed.notify_one();
+        state.queue.wake_first();
     }
 }
 

@@ -1,7 +1,7 @@
 //! [`Dispatcher`], how calls happen: deduplicated, batched, bounded, timed, retried, in order.
 
 mod adaptive;
-mod batch;
+pub(crate) mod batch;
 mod budget;
 pub(crate) mod dedup;
 mod errors;
@@ -12,6 +12,7 @@ mod merge;
 pub mod metrics;
 mod order;
 mod output;
+pub(crate) mod queue;
 mod rate;
 mod replace;
 mod request;
@@ -115,7 +116,7 @@ impl Dispatcher {
         let max_rows = max_rows.min(options.max_buffered_rows());
         Ok(Self {
             null_input: options.null_input_or(site.function().declaration().null_input()),
-            batcher: Batcher::new(max_rows, &options),
+            batcher: Batcher::new(max_rows, &options).with_token_cap(site.function()),
             output: Output::ordered(site.data_type().clone(), site.tries.clone()),
             next_call: 0,
             window: Window::new(Arc::clone(&site.window)),

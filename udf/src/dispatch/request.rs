@@ -156,7 +156,7 @@ impl Runner {
                 }
                 None => {
                     let asked = Instant::now();
-                    let permit = self.site.limiter.acquire().await;
+                    let permit = self.site.limiter.acquire(self.site.priority).await;
                     deadline.got_permit(asked.elapsed());
                     let answer = self.attempt(&args, tries.made(), started.take(), &deadline).await;
                     permit.settle(outcome(&answer));

@@ -122,7 +122,7 @@ async fn sizes_of_zero_are_refused_also_if_nobody_checked_them() {
     {
         let scope = new_scope();
         let site = Partition::new(&scope, 1, &function, batches(1)).site;
-        let site = scope.site(2, &function, &options, &site.return_field, site.metrics());
+        let site = scope.site(2, 1, &function, &options, &site.return_field, site.metrics());
         let error = super::Dispatcher::new(scope, site, [].into()).unwrap_err();
         assert!(matches!(error, CallError::BadOption { .. }), "{error}");
     }

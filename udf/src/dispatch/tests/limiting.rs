@@ -13,6 +13,7 @@ use crate::answer::{BatchAnswer, Usage};
 use crate::context::CallContext;
 use crate::declaration::Declaration;
 use crate::dispatch::limit::{Limiter, Limits};
+use crate::dispatch::queue::Priority;
 use crate::error::CallError;
 use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction};
 use crate::runtime::FarcallRuntime;
@@ -93,23 +94,54 @@ async fn every_place_is_free_after_failures_and_aborts() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn permits_are_granted_first_in_first_out() {
+async fn permits_go_to_the_earlier_query_then_downstream_then_to_who_came_first() {
     let limits = Limits { max_concurrency: Some(1), ..Limits::default() };
     let limiter = Arc::new(Limiter::new(limits));
     let order = Arc::new(Mutex::new(Vec::new()));
-    let held = limiter.acquire().await;
+    let held = limiter.acquire(Priority::new(9, 0)).await;
     let mut tasks = datafusion_common_runtime::JoinSet::new();
-    for number in 0..5 {
+    for (query, stage, number) in [(2, 1, 0), (1, 0, 1), (1, 0, 2), (1, 1, 3), (2, 0, 4)] {
         let (limiter, order) = (Arc::clone(&limiter), Arc::clone(&order));
         tasks.spawn(async move {
-            let _permit = limiter.acquire().await;
+            let _permit = limiter.acquire(Priority::new(query, stage)).await;
             order.lock().unwrap().push(number);
         });
         tokio::task::yield_now().await;
     }
     drop(held);
     tasks.join_all().await;
-    assert_eq!(*order.lock().unwrap(), [0, 1, 2, 3, 4]);
+    assert_eq!(*order.lock().unwrap(), [3, 1, 2, 0, 4]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_gives_up_a_turn_hands_it_on() {
+    let limits = Limits { max_concurrency: Some(1), ..Limits::default() };
+    let limiter = Arc::new(Limiter::new(limits));
+    let held = limiter.acquire(Priority::new(0, 0)).await;
+    let mut first = Box::pin(limiter.acquire(Priority::new(1, 0)));
+    let mut second = Box::pin(limiter.acquire(Priority::new(2, 0)));
+    assert!(futures::poll!(&mut first).is_pending() && futures::poll!(&mut second).is_pending());
+    drop(held);
+    drop(first);
+    second.await;
+    assert_eq!(limiter.in_flight(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_operator_downstream_comes_before_the_one_that_feeds_it() {
+    let (function, seen) = ScriptedFunction::new("f").with_usual(Step::Answer(ms(10))).build();
+    let scope = new_scope();
+    let options = batches(1).with_max_concurrency(1);
+    // The number of a call site is its stage here.
+    let mut upstream = Partition::new(&scope, 1, &function, options.clone().with_dedup(false));
+    let mut downstream = Partition::new(&scope, 2, &function, options.with_dedup(false));
+    upstream.push([1, 2, 3]);
+    downstream.push([7, 8]);
+    upstream.dispatcher.finish();
+    downstream.dispatcher.finish();
+    let (up, down) = tokio::join!(upstream.run_until_ready(3), downstream.run_until_ready(2));
+    (up.unwrap(), down.unwrap());
+    assert_eq!(seen.attempts(), [[1], [7], [8], [2], [3]]);
 }
 
 #[tokio::test(start_paused = true)]

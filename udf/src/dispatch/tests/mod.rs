@@ -77,7 +77,7 @@ impl Partition {
         let result = function.declaration().return_field(&args).unwrap();
         let arg: FieldRef = Arc::new(Field::new("x", DataType::Int64, true));
         let metrics = Arc::new(CallMetrics::default());
-        let site = scope.site(site, function, &options, &result, &metrics);
+        let site = scope.site(site, site as usize, function, &options, &result, &metrics);
         let dispatcher =
             Dispatcher::new(Arc::clone(scope), Arc::clone(&site), [arg].into()).unwrap();
         Self { dispatcher, site, pushed: VecDeque::new() }

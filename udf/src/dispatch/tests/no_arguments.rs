@@ -47,7 +47,7 @@ async fn call(
     let (scope, result) = (new_scope(), Arc::new(Field::new("y", DataType::Int64, true)));
     let function = AsyncFunction::batch(function);
     let result: FieldRef = result;
-    let site = scope.site(1, &function, &options, &result, &Arc::default());
+    let site = scope.site(1, 0, &function, &options, &result, &Arc::default());
     let mut dispatcher = Dispatcher::new(scope, site, [].into()).unwrap();
     dispatcher.push(5, vec![], guard).unwrap();
     dispatcher.finish();

@@ -48,10 +48,7 @@ async fn a_delay_beyond_the_total_time_names_the_last_failure() {
         .with_retry_delay(Duration::from_secs(60))
         .with_timeout(ms(100));
     let error = one(&function, options).call([1]).await.unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "f timed out after 100ms and 1 attempts (timeout): f failed: 503"
-    );
+    assert_eq!(error.to_string(), "f timed out after 100ms and 1 attempt (timeout): f failed: 503");
 }
 
 #[tokio::test(start_paused = true)]
