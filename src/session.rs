@@ -13,6 +13,7 @@ use farcall_planner::SiteCounter;
 use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, Recipe};
 
 use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource};
+use crate::metrics;
 use crate::models::{self, ModelProvider, ModelRegistry, RECIPE_KIND};
 use crate::sql::{self, Statement};
 
@@ -135,6 +136,7 @@ impl FarcallSessionBuilder {
         );
         let state = state.with_query_planner(Arc::new(planner)).build();
         let context = SessionContext::new_with_state(state);
+        metrics::register(&context, &runtime)?;
         Ok(FarcallSession { context, runtime, parameters, models })
     }
 }

@@ -36,6 +36,10 @@ pub struct Args {
     #[arg(short, long)]
     pub quiet: bool,
 
+    /// Serves what is counted of calls to Prometheus, at http://ADDR/metrics; port 0 takes a free one.
+    #[arg(long, value_name = "ADDR")]
+    pub metrics: Option<String>,
+
     /// Logs to standard error; -vv logs more. The variable RUST_LOG wins.
     #[arg(short, long, action = ArgAction::Count, global = true)]
     pub verbose: u8,

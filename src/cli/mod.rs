@@ -16,11 +16,13 @@ pub mod test_runner;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use datafusion::error::DataFusionError;
 use tokio::runtime::Runtime;
 
+use crate::metrics::{self, MetricsServer};
 use crate::session::FarcallSession;
 
 pub use args::{Args, Command, Source};
@@ -80,6 +82,7 @@ async fn run_sources(mut args: Args) -> Result<Ended, DataFusionError> {
     }
     let files = Files::here()?;
     let session = session(&files)?;
+    let _endpoint = serve_metrics(&session, args.metrics.as_deref()).await?;
     let ended = run_in(&session, &files, args).await;
     close_functions(&session).await;
     ended
@@ -117,6 +120,17 @@ async fn run_in(
         }
     }
     Ok(Ended::Done)
+}
+
+/// Starts the endpoint of metrics that the user asked for, and says where it is.
+async fn serve_metrics(
+    session: &FarcallSession,
+    addr: Option<&str>,
+) -> Result<Option<MetricsServer>, DataFusionError> {
+    let Some(addr) = addr else { return Ok(None) };
+    let server = metrics::serve(addr, Arc::clone(session.runtime())).await?;
+    writeln!(io::stderr(), "metrics at http://{}/metrics", server.addr())?;
+    Ok(Some(server))
 }
 
 /// Lets functions close before the program ends; each of them has a deadline of its own.

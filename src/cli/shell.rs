@@ -17,7 +17,7 @@ use super::files::{Files, session};
 use super::history;
 use super::runner::{Ended, Runner};
 use super::script::Script;
-use super::{close_functions, interrupted};
+use super::{close_functions, interrupted, serve_metrics};
 use crate::session::FarcallSession;
 
 const PROMPT: &str = "farcall> ";
@@ -33,6 +33,7 @@ SQL statements end with a semicolon and may have several lines.
 pub fn run(args: &Args, runtime: &Runtime) -> Result<Ended, DataFusionError> {
     let files = Files::here()?;
     let session = session(&files)?;
+    let _endpoint = runtime.block_on(serve_metrics(&session, args.metrics.as_deref()))?;
     let ended = read_and_run(args, runtime, &files, &session);
     runtime.block_on(close_functions(&session));
     ended

@@ -15,20 +15,20 @@ use datafusion::physical_plan::execution_plan::{
     CardinalityEffect, ChildrenPropertiesMode, ReplaceChildrenOptions, apply_expression_roots,
 };
 use datafusion::physical_plan::metrics::{
-    BaselineMetrics, Count, ExecutionPlanMetricsSet, Gauge, Label, Metric, MetricValue, MetricsSet,
-    RecordOutput, Time,
+    BaselineMetrics, ExecutionPlanMetricsSet, MetricsSet, RecordOutput,
 };
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
-use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
+use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use farcall_udf::{
     AsyncFunction, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, Mode, OutputMode,
 };
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 
-use crate::exec::driver::{Driver, Lane, drive};
+use crate::exec::call_metrics::push_call;
+use crate::exec::driver::{Driver, Lane};
 use crate::exec::scopes::ScopeRegistry;
 
 /// One call of the operator: what is called, on which arguments, for which rows.
@@ -77,7 +77,13 @@ impl fmt::Display for PlannedCall {
 /// `output_mode` is `allow_unordered` come out as their answers come.
 ///
 /// Metrics per call: `requests`, `calls`, `rows`, `attempts`, `retries`, `timeouts`, `failures`,
-/// `dedup_hits`, `in_flight_max`, `request_time`.
+/// `dedup_hits`, `in_flight_max`, `request_time`; the distributions `batch_size`, `batch_latency`
+/// and `call_duration`; and if there were any, `failures_CLASS`, `throttled`, `cache_hits`,
+/// `input_tokens` and `output_tokens`.
+///
+/// Memory: rows held back and their answers are accounted in the pool of the task. When it refuses,
+/// no further input is read until some of them are given out; a pool that has no room for a single
+/// batch while the query holds none is an error.
 #[derive(Debug)]
 pub struct AsyncCalcExec {
     calls: Vec<PlannedCall>,
@@ -161,7 +167,6 @@ impl AsyncCalcExec {
         let scope = self.scopes.scope(context);
         let input_schema = self.input.schema();
         let stage = calls_below(&self.input);
-        let mut max_buffered_rows = usize::MAX;
         let mut lanes = Vec::with_capacity(self.calls.len());
         for (call, counters) in self.calls.iter().zip(&self.counters) {
             let fields: Vec<FieldRef> = call
@@ -171,7 +176,6 @@ impl AsyncCalcExec {
                 .collect::<Result<_>>()?;
             let site =
                 scope.site(call.site, stage, &call.function, &call.options, &call.field, counters);
-            max_buffered_rows = max_buffered_rows.min(call.options.max_buffered_rows());
             lanes.push(Lane {
                 dispatcher: Dispatcher::new(Arc::clone(&scope), site, fields.into())?,
                 args: call.args.clone(),
@@ -179,7 +183,7 @@ impl AsyncCalcExec {
             });
         }
         let batch_size = context.session_config().batch_size();
-        let driver = Driver::new(input, lanes, self.schema(), max_buffered_rows, batch_size);
+        let driver = Driver::new(scope, input, lanes, self.schema(), batch_size);
         Ok(if is_unordered(&self.calls) { driver.unordered() } else { driver })
     }
 }
@@ -314,54 +318,18 @@ impl ExecutionPlan for AsyncCalcExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let driver = self.driver(partition, &context)?;
-        let scope = self.scopes.scope(&context);
-        let schema = self.schema();
         let baseline = BaselineMetrics::new(&self.metrics, partition);
-        let stream_schema = Arc::clone(&schema);
-        // The task starts with the first poll: a stream that nobody reads makes no call.
-        let stream = futures::stream::once(async move {
-            let mut builder = RecordBatchReceiverStream::builder(stream_schema, 1);
-            let output = builder.tx();
-            // The context lives as long as the stream, and with it the scope's place.
-            builder.spawn(async move {
-                let _context = context;
-                drive(driver, scope, output).await
-            });
-            Ok::<_, datafusion::error::DataFusionError>(builder.build())
-        })
-        .try_flatten()
-        .map(move |batch| batch.map(|batch| batch.record_output(&baseline)));
-        Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+        // The context lives as long as the stream, and with it the scope's place.
+        let stream = driver
+            .into_stream(Some(context))
+            .map(move |batch| batch.map(|batch| batch.record_output(&baseline)));
+        Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
     }
 
     fn metrics(&self) -> Option<MetricsSet> {
         let mut set = self.metrics.clone_inner();
         for (call, counters) in self.calls.iter().zip(&self.counters) {
-            let label = Label::new("call", call.field.name().clone());
-            let mut push = |value: MetricValue| {
-                set.push(Arc::new(Metric::new_with_labels(value, None, vec![label.clone()])));
-            };
-            let now = counters.snapshot();
-            for (name, number) in [
-                ("requests", now.requests),
-                ("calls", now.calls),
-                ("rows", now.rows),
-                ("attempts", now.attempts),
-                ("retries", now.retries),
-                ("timeouts", now.timeouts),
-                ("failures", now.failures),
-                ("dedup_hits", now.dedup_hits),
-            ] {
-                let count = Count::new();
-                count.add(number);
-                push(MetricValue::Count { name: name.into(), count });
-            }
-            let gauge = Gauge::new();
-            gauge.add(now.in_flight_max);
-            push(MetricValue::Gauge { name: "in_flight_max".into(), gauge });
-            let time = Time::new();
-            time.add_duration(now.request_time);
-            push(MetricValue::Time { name: "request_time".into(), time });
+            push_call(&mut set, call.field.name(), counters);
         }
         Some(set)
     }

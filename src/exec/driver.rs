@@ -1,6 +1,5 @@
-//! [`drive`], the task that moves one partition's rows through its calls.
+//! [`Driver`], the task that moves one partition's rows through its calls.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -10,20 +9,23 @@ use datafusion::arrow::compute::{filter_record_batch, interleave_record_batch};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::internal_err;
-use datafusion::error::Result;
-use datafusion::execution::SendableRecordBatchStream;
+use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
 use farcall_udf::{CallError, Dispatcher, QueryScope};
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::PollSender;
 
+use crate::exec::held_rows::HeldRows;
+
 /// One call of the operator in one partition.
 #[derive(Debug)]
-pub(super) struct Lane {
-    pub(super) dispatcher: Dispatcher,
-    pub(super) args: Vec<Arc<dyn PhysicalExpr>>,
-    pub(super) guard: Option<Arc<dyn PhysicalExpr>>,
+pub(crate) struct Lane {
+    pub(crate) dispatcher: Dispatcher,
+    pub(crate) args: Vec<Arc<dyn PhysicalExpr>>,
+    pub(crate) guard: Option<Arc<dyn PhysicalExpr>>,
 }
 
 impl Lane {
@@ -60,12 +62,9 @@ fn evaluate(exprs: &[Arc<dyn PhysicalExpr>], batch: &RecordBatch) -> Result<Vec<
     exprs.iter().map(|expr| expr.evaluate(batch)?.into_array(batch.num_rows())).collect()
 }
 
-/// Rows whose answers are awaited: batches of input by the number of their first row, each with the
-/// rows not yet given out.
-type Held = BTreeMap<u64, (RecordBatch, usize)>;
-
 /// One partition's rows on their way through the calls.
-pub(super) struct Driver {
+pub(crate) struct Driver {
+    scope: Arc<QueryScope>,
     input: SendableRecordBatchStream,
     lanes: Vec<Lane>,
     schema: SchemaRef,
@@ -73,37 +72,40 @@ pub(super) struct Driver {
     /// Rows in a batch that is given out, where rows of several input batches are mixed.
     batch_size: usize,
     unordered: bool,
-    held: Held,
-    pushed_rows: u64,
-    buffered_rows: usize,
+    held: HeldRows,
+    /// A batch for which the memory pool has no room yet.
+    refused: Option<RecordBatch>,
     input_done: bool,
 }
 
 impl Driver {
-    /// Gives rows out in input order.
-    pub(super) fn new(
+    /// Gives rows out in input order: the columns of `input`, then the answers of the lanes.
+    pub(crate) fn new(
+        scope: Arc<QueryScope>,
         input: SendableRecordBatchStream,
         lanes: Vec<Lane>,
         schema: SchemaRef,
-        max_buffered_rows: usize,
         batch_size: usize,
     ) -> Self {
+        let sites = || lanes.iter().map(|lane| lane.dispatcher.site());
+        let functions: Vec<&str> = sites().map(|site| site.function().name()).collect();
+        let limits = sites().map(|site| site.options().max_buffered_rows());
         Self {
+            held: HeldRows::new(Arc::clone(&scope), functions.join(" and ")),
+            max_buffered_rows: limits.min().unwrap_or(usize::MAX),
+            scope,
             input,
             lanes,
             schema,
-            max_buffered_rows,
             batch_size,
             unordered: false,
-            held: Held::new(),
-            pushed_rows: 0,
-            buffered_rows: 0,
+            refused: None,
             input_done: false,
         }
     }
 
     /// Gives rows out as their answers come; for one call only.
-    pub(super) fn unordered(mut self) -> Self {
+    pub(crate) fn unordered(mut self) -> Self {
         debug_assert_eq!(self.lanes.len(), 1);
         self.lanes = self
             .lanes
@@ -114,10 +116,33 @@ impl Driver {
         self
     }
 
+    /// Runs in a task of its own, which starts with the first poll of the stream: one that nobody
+    /// reads makes no call, and dropping it ends the task with all its requests.
+    ///
+    /// `context` is kept as long as the task, if the query's scope is found by it.
+    pub(crate) fn into_stream(
+        self,
+        context: Option<Arc<TaskContext>>,
+    ) -> SendableRecordBatchStream {
+        let schema = Arc::clone(&self.schema);
+        let stream_schema = Arc::clone(&schema);
+        let stream = futures::stream::once(async move {
+            let mut builder = RecordBatchReceiverStream::builder(stream_schema, 1);
+            let output = builder.tx();
+            builder.spawn(async move {
+                let _context = context;
+                drive(self, output).await
+            });
+            Ok::<_, DataFusionError>(builder.build())
+        });
+        Box::pin(RecordBatchStreamAdapter::new(schema, stream.try_flatten()))
+    }
+
     /// Sends requests, takes in answers and reads input.
     ///
-    /// Ready when something changed. Input is read only while some window could use it and the
-    /// buffered rows are below their bound: that is the back-pressure on the source.
+    /// Ready when something changed. Input is read only while some window could use it, the
+    /// buffered rows are below their bound and the memory pool has room: that is the back-pressure
+    /// on the source.
     fn poll_work(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let mut changed = false;
         for lane in &mut self.lanes {
@@ -126,14 +151,13 @@ impl Driver {
                 changed = true;
             }
         }
+        let answers = self.held_answers();
+        self.held.account(answers);
         let wanted = self.lanes.iter().any(|lane| lane.dispatcher.wants_rows());
-        if !self.input_done && wanted && self.buffered_rows < self.max_buffered_rows {
-            match self.input.poll_next_unpin(cx) {
+        if !self.input_done && wanted && self.held.rows() < self.max_buffered_rows {
+            match self.poll_input(cx)? {
                 Poll::Pending => {}
-                Poll::Ready(Some(batch)) => {
-                    changed = true;
-                    self.push(batch?)?;
-                }
+                Poll::Ready(Some(batch)) => changed |= self.push(batch, answers)?,
                 Poll::Ready(None) => {
                     changed = true;
                     self.input_done = true;
@@ -144,41 +168,57 @@ impl Driver {
         if changed { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    fn push(&mut self, batch: RecordBatch) -> Result<()> {
+    /// Reads a batch, or gives the one that was refused before.
+    fn poll_input(&mut self, cx: &mut Context<'_>) -> Result<Poll<Option<RecordBatch>>> {
+        match self.refused.take() {
+            Some(batch) => Ok(Poll::Ready(Some(batch))),
+            None => Ok(self.input.poll_next_unpin(cx).map(Option::transpose)?),
+        }
+    }
+
+    /// Takes a batch in and hands its rows to the calls; says whether something changed.
+    fn push(&mut self, batch: RecordBatch, answers: usize) -> Result<bool> {
         if batch.num_rows() == 0 {
-            return Ok(());
+            return Ok(true);
         }
-        for lane in &mut self.lanes {
-            lane.push(&batch)?;
+        if self.held.admit(&batch, answers)? {
+            for lane in &mut self.lanes {
+                lane.push(&batch)?;
+            }
+            return Ok(true);
         }
-        let rows = batch.num_rows();
-        self.held.insert(self.pushed_rows, (batch, rows));
-        self.pushed_rows += rows as u64;
-        self.buffered_rows += rows;
-        Ok(())
+        // The rows held here make room when they are given out, which wakes this task. No further
+        // ones come before: requests that wait for them to fill up must leave now.
+        self.refused = Some(batch);
+        let flushed = self.lanes.iter_mut().map(|lane| lane.dispatcher.flush());
+        Ok(flushed.fold(false, |any, flushed| any | flushed))
+    }
+
+    /// Returns the bytes that answers keep in memory until their rows are given out.
+    fn held_answers(&self) -> usize {
+        self.lanes.iter().map(|lane| lane.dispatcher.held_bytes()).sum()
     }
 
     /// Takes rows that every call has answered, if there are any.
     fn take_ready(&mut self) -> Result<Option<RecordBatch>> {
-        if self.unordered { self.take_any() } else { self.take_first() }
+        let taken = if self.unordered { self.take_any()? } else { self.take_first()? };
+        if taken.is_some() {
+            let answers = self.held_answers();
+            self.held.account(answers);
+        }
+        Ok(taken)
     }
 
     /// Takes answered rows of the first batch.
     fn take_first(&mut self) -> Result<Option<RecordBatch>> {
-        let Some(mut entry) = self.held.first_entry() else { return Ok(None) };
-        let (batch, left) = entry.get_mut();
+        let Some((start, batch, left)) = self.held.first() else { return Ok(None) };
         let ready = self.lanes.iter_mut().map(|lane| lane.dispatcher.ready_rows()).min();
-        let rows = ready.unwrap_or(usize::MAX).min(*left);
+        let rows = ready.unwrap_or(usize::MAX).min(left);
         if rows == 0 {
             return Ok(None);
         }
-        let mut columns: Vec<ArrayRef> =
-            batch.slice(batch.num_rows() - *left, rows).columns().to_vec();
-        *left -= rows;
-        if *left == 0 {
-            entry.remove();
-        }
-        self.buffered_rows -= rows;
+        let mut columns = batch.slice(batch.num_rows() - left, rows).columns().to_vec();
+        self.held.give_out(start, rows);
         for lane in &mut self.lanes {
             columns.push(lane.dispatcher.take(rows)?);
         }
@@ -194,10 +234,9 @@ impl Driver {
         let mut sources: Vec<(u64, RecordBatch)> = Vec::new();
         let mut rows = Vec::with_capacity(numbers.len());
         for number in numbers.values() {
-            let Some((start, (batch, left))) = self.held.range_mut(..=*number).next_back() else {
+            let Some((start, batch)) = self.held.batch_of(*number) else {
                 return internal_err!("a call answered row {number}, which is not held");
             };
-            let start = *start;
             let source = match sources.iter().rposition(|(other, _)| *other == start) {
                 Some(source) => source,
                 None => {
@@ -206,12 +245,8 @@ impl Driver {
                 }
             };
             rows.push((source, (number - start) as usize));
-            *left -= 1;
-            if *left == 0 {
-                self.held.remove(&start);
-            }
+            self.held.give_out(start, 1);
         }
-        self.buffered_rows -= rows.len();
         let sources: Vec<&RecordBatch> = sources.iter().map(|(_, batch)| batch).collect();
         let mut columns = match sources.first().map(|batch| batch.num_columns()) {
             None | Some(0) => Vec::new(),
@@ -236,11 +271,8 @@ impl Driver {
 /// It is a task of its own, never polled by the consumer: it holds places in windows and limits
 /// that other partitions wait for, and a consumer may be waiting for one of those. It keeps working
 /// while the output channel is full.
-pub(super) async fn drive(
-    mut driver: Driver,
-    scope: Arc<QueryScope>,
-    output: Sender<Result<RecordBatch>>,
-) -> Result<()> {
+async fn drive(mut driver: Driver, output: Sender<Result<RecordBatch>>) -> Result<()> {
+    let scope = Arc::clone(&driver.scope);
     let mut output = PollSender::new(output);
     let mut cancelled = Box::pin(scope.cancellation().clone().cancelled_owned());
     let result = std::future::poll_fn(|cx| {

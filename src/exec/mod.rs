@@ -1,9 +1,11 @@
 //! Operators: how planned calls run.
 
 mod async_calc;
+mod call_metrics;
 mod codec;
 mod driver;
 mod extension_planner;
+mod held_rows;
 mod resolve;
 mod row_id;
 mod scopes;

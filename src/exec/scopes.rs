@@ -38,6 +38,7 @@ impl ScopeRegistry {
             Arc::clone(&self.runtime),
             Arc::clone(&self.parameters),
             Arc::clone(context.session_config().options()),
+            Arc::clone(context.memory_pool()),
         );
         scopes.push((this, Arc::clone(&scope)));
         scope

@@ -13,6 +13,8 @@ mod faults;
 mod functions;
 mod generator;
 mod joins;
+mod memory;
+mod metrics;
 mod mistakes;
 mod narrow;
 mod packages;

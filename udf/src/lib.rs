@@ -24,7 +24,8 @@ pub use adapter::AsyncUdf;
 pub use answer::{BatchAnswer, RateHints, ResponseMetadata, Usage};
 pub use context::{CallContext, FunctionContext, Parameters};
 pub use declaration::{Declaration, Determinism, NullInput, Recipe};
-pub use dispatch::histogram::{Histogram, HistogramSnapshot};
+pub use dispatch::held::HeldBuffers;
+pub use dispatch::histogram::{Histogram, HistogramBucket, HistogramSnapshot};
 pub use dispatch::limit::{Limiter, Limits};
 pub use dispatch::metrics::{CallMetrics, MetricsSnapshot};
 pub use dispatch::{Dispatcher, check_default};
@@ -36,6 +37,6 @@ pub use options::{
 };
 pub use rows::{PendingRow, RowBurst, RowFunction};
 pub use runtime::FarcallRuntime;
-pub use scope::{CallSite, QueryScope};
+pub use scope::{CallSite, QueryScope, RowHolder};
 pub use tried::TryFunction;
 pub use typed::{TypedArgs, TypedClosure, TypedFunction, TypedValue, async_fn};

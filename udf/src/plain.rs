@@ -9,6 +9,7 @@ use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, FieldRef};
 use async_trait::async_trait;
 use datafusion_common::{Result, internal_err};
+use datafusion_execution::memory_pool::UnboundedMemoryPool;
 use datafusion_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
@@ -106,8 +107,10 @@ impl AsyncScalarUDFImpl for PlainUdf {
             args;
         let function = self.udf.function();
         let options = function.declaration().options().overlay(self.udf.call_options());
-        let scope =
-            QueryScope::new(Arc::clone(&self.runtime), Parameters::default(), config_options);
+        // DataFusion's interface has no pool: it accounts for what it hands over and gets back.
+        let memory = Arc::new(UnboundedMemoryPool::default());
+        let runtime = Arc::clone(&self.runtime);
+        let scope = QueryScope::new(runtime, Parameters::default(), config_options, memory);
         let site = scope.site(SITE, 0, function, &options, &return_field, &Arc::default());
         let mut dispatcher = Dispatcher::new(scope, site, arg_fields.into())?;
         let columns =

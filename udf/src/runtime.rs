@@ -1,7 +1,7 @@
 //! [`FarcallRuntime`], what outlives a query: limiters, clients, caches and stores.
 
 use std::any::{Any, TypeId};
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,8 +12,15 @@ use tokio::sync::watch;
 
 use crate::dispatch::dedup::Memo;
 use crate::dispatch::limit::{Limiter, Limits};
+use crate::dispatch::metrics::CallMetrics;
 use crate::function::AsyncFunction;
 use crate::scope::CallSite;
+
+/// Functions that are counted each for itself; those that come later are counted as one.
+const MAX_COUNTED_FUNCTIONS: usize = 1000;
+
+/// The name under which the functions beyond those are counted.
+const OTHER_FUNCTIONS: &str = "(other)";
 
 /// What is called, and how much of it at once.
 type LimiterKey = (String, Limits);
@@ -28,6 +35,7 @@ type CacheKey = (AsyncFunction, Vec<DataType>, usize, Option<Duration>);
 #[derive(Default)]
 pub struct FarcallRuntime {
     limiters: Mutex<HashMap<LimiterKey, Arc<Limiter>>>,
+    totals: Mutex<BTreeMap<String, Arc<CallMetrics>>>,
     caches: Mutex<HashMap<CacheKey, Arc<Memo>>>,
     resources: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     /// Queries that run, or whose functions are closing.
@@ -79,6 +87,24 @@ impl FarcallRuntime {
             .entry((name.to_owned(), limits))
             .or_insert_with(|| Arc::new(Limiter::new(limits)));
         Arc::clone(limiter)
+    }
+
+    /// Returns what all queries together counted of a function.
+    pub(crate) fn totals_of(&self, function: &str) -> Arc<CallMetrics> {
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = totals.get(function) {
+            return Arc::clone(found);
+        }
+        let name = if totals.len() < MAX_COUNTED_FUNCTIONS { function } else { OTHER_FUNCTIONS };
+        Arc::clone(totals.entry(name.to_owned()).or_default())
+    }
+
+    /// Returns what was counted of each function by name, over queries that ended and that run.
+    ///
+    /// A model is a function of its name, and `try_f` is counted with `f`.
+    pub fn totals(&self) -> Vec<(String, Arc<CallMetrics>)> {
+        let totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.iter().map(|(name, metrics)| (name.clone(), Arc::clone(metrics))).collect()
     }
 
     /// Returns the cache of a call site's function, made at its first use.
@@ -142,6 +168,23 @@ mod tests {
         let first = runtime.resource(|| Ok::<_, ()>(String::from("client"))).unwrap();
         let second = runtime.resource(|| Err::<String, _>(())).unwrap();
         assert!(Arc::ptr_eq(&first, &second));
+    }
+
+    #[test]
+    fn counts_a_bounded_number_of_functions_by_name() {
+        let runtime = FarcallRuntime::new();
+        for function in 0..MAX_COUNTED_FUNCTIONS + 5 {
+            runtime.totals_of(&format!("f{function}")).add_rows(1);
+        }
+        runtime.totals_of("f0").add_rows(1);
+        let totals = runtime.totals();
+        let rows = |name: &str| {
+            let found = totals.iter().find(|(function, _)| function == name);
+            found.map(|(_, metrics)| metrics.snapshot().rows)
+        };
+        assert_eq!(totals.len(), MAX_COUNTED_FUNCTIONS + 1);
+        assert_eq!((rows("f0"), rows("f999"), rows("f1000")), (Some(2), Some(1), None));
+        assert_eq!(rows(OTHER_FUNCTIONS), Some(5));
     }
 
     #[test]

@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use arrow::datatypes::{DataType, FieldRef};
+use datafusion_common::Result;
 use datafusion_common::config::ConfigOptions;
+use datafusion_execution::memory_pool::{MemoryConsumer, MemoryPool, MemoryReservation};
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use tokio::runtime::Handle;
@@ -19,6 +21,7 @@ use crate::context::{FunctionContext, Parameters};
 use crate::dispatch::dedup::Memo;
 use crate::dispatch::keyed::KeyGate;
 use crate::dispatch::limit::{Limiter, Limits};
+use crate::dispatch::meters::Meters;
 use crate::dispatch::metrics::CallMetrics;
 use crate::dispatch::queue::Priority;
 use crate::error::CallError;
@@ -41,6 +44,9 @@ pub struct QueryScope {
     runtime: Arc<FarcallRuntime>,
     parameters: Parameters,
     config: Arc<ConfigOptions>,
+    memory: Arc<dyn MemoryPool>,
+    /// Partitions of operators that hold rows back.
+    row_holders: Mutex<usize>,
     cancellation: CancellationToken,
     failure: Mutex<Option<CallError>>,
     sites: Mutex<HashMap<u64, Arc<CallSite>>>,
@@ -53,10 +59,13 @@ pub struct QueryScope {
 
 impl QueryScope {
     /// Makes the scope of a new execution, with a fresh query id.
+    ///
+    /// What the query keeps in memory is accounted in `memory`.
     pub fn new(
         runtime: Arc<FarcallRuntime>,
         parameters: Parameters,
         config: Arc<ConfigOptions>,
+        memory: Arc<dyn MemoryPool>,
     ) -> Arc<Self> {
         let running = Some(runtime.enter());
         Arc::new(Self {
@@ -65,6 +74,8 @@ impl QueryScope {
             runtime,
             parameters,
             config,
+            memory,
+            row_holders: Mutex::default(),
             cancellation: CancellationToken::new(),
             failure: Mutex::new(None),
             sites: Mutex::default(),
@@ -92,6 +103,37 @@ impl QueryScope {
     /// Returns the session's configuration.
     pub fn config(&self) -> &Arc<ConfigOptions> {
         &self.config
+    }
+
+    /// Returns the pool in which the query's memory is accounted.
+    pub fn memory(&self) -> &Arc<dyn MemoryPool> {
+        &self.memory
+    }
+
+    /// Accounts for the first rows that a partition of an operator holds back; dropping the guard
+    /// says that it holds none any more.
+    ///
+    /// If the pool refuses while other partitions hold rows, the bytes are granted all the same: the
+    /// memory of the others comes back when they are read, and whoever reads them may wait for this
+    /// partition. So the pool is exceeded by one batch per partition at most, and nobody waits for ever.
+    ///
+    /// # Errors
+    /// The pool's refusal, if nobody in the query holds rows.
+    pub fn hold_rows(
+        self: &Arc<Self>,
+        account: &MemoryReservation,
+        bytes: usize,
+    ) -> Result<RowHolder> {
+        // Locked over the attempt: of two partitions, the second sees what the first was granted.
+        let mut holders = self.row_holders.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Err(refusal) = account.try_resize(bytes) {
+            if *holders == 0 {
+                return Err(refusal);
+            }
+            account.resize(bytes);
+        }
+        *holders += 1;
+        Ok(RowHolder(Arc::clone(self)))
     }
 
     /// Returns the token that ends all work of the query.
@@ -151,7 +193,7 @@ impl QueryScope {
                 },
                 next_request: AtomicU64::new(0),
                 keys: KeyGate::default(),
-                metrics: Arc::clone(metrics),
+                metrics: Meters::new(metrics, self.runtime.totals_of(function.name())),
             })
         });
         Arc::clone(site)
@@ -163,6 +205,7 @@ impl QueryScope {
             Arc::new(OpenedFunction {
                 function: function.clone(),
                 open: OnceLock::new(),
+                memory: Arc::clone(&self.memory),
                 memos: Mutex::default(),
             })
         });
@@ -236,6 +279,16 @@ impl Drop for QueryScope {
     }
 }
 
+/// A partition of an operator that holds rows back.
+#[derive(Debug)]
+pub struct RowHolder(Arc<QueryScope>);
+
+impl Drop for RowHolder {
+    fn drop(&mut self) {
+        *self.0.row_holders.lock().unwrap_or_else(PoisonError::into_inner) -= 1;
+    }
+}
+
 /// A function being opened, shared by all who wait for it.
 pub(crate) type Opening = Shared<BoxFuture<'static, Result<(), CallError>>>;
 
@@ -243,6 +296,7 @@ pub(crate) type Opening = Shared<BoxFuture<'static, Result<(), CallError>>>;
 pub(crate) struct OpenedFunction {
     pub(crate) function: AsyncFunction,
     open: OnceLock<Opening>,
+    memory: Arc<dyn MemoryPool>,
     /// By the types of arguments and answers: overloads encode equal bytes for different arguments.
     memos: Mutex<HashMap<Vec<DataType>, Arc<Memo>>>,
 }
@@ -253,9 +307,11 @@ impl OpenedFunction {
         let types = fields.iter().chain([&site.return_field]);
         let types = types.map(|field| field.data_type().clone()).collect();
         let mut memos = self.memos.lock().unwrap_or_else(PoisonError::into_inner);
-        let memo = memos
-            .entry(types)
-            .or_insert_with(|| Arc::new(Memo::new(site.options.dedup_max_bytes())));
+        let memo = memos.entry(types).or_insert_with(|| {
+            let consumer = MemoryConsumer::new(format!("answers of {}", self.function.name()));
+            let account = consumer.register(&self.memory);
+            Arc::new(Memo::new(site.options.dedup_max_bytes()).accounted(account))
+        });
         Arc::clone(memo)
     }
 
@@ -278,7 +334,7 @@ pub struct CallSite {
     pub(crate) tries: Option<DataType>,
     pub(crate) next_request: AtomicU64,
     pub(crate) keys: KeyGate,
-    pub(crate) metrics: Arc<CallMetrics>,
+    pub(crate) metrics: Meters,
 }
 
 impl CallSite {
@@ -304,7 +360,7 @@ impl CallSite {
 
     /// Returns what was counted so far.
     pub fn metrics(&self) -> &Arc<CallMetrics> {
-        &self.metrics
+        self.metrics.site()
     }
 }
 

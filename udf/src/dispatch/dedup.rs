@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef};
+use datafusion_execution::memory_pool::MemoryReservation;
 use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
@@ -74,6 +75,8 @@ struct Entries {
     /// Answered calls and when they were answered, the oldest first; a key stands there once.
     answered: VecDeque<(Key, Instant)>,
     bytes: usize,
+    /// Where the bytes are accounted, if they belong to a query.
+    account: Option<MemoryReservation>,
 }
 
 impl Entries {
@@ -82,6 +85,23 @@ impl Entries {
             && let Some(Entry::Answered { bytes, .. }) = self.by_key.remove(&oldest)
         {
             self.bytes -= bytes;
+        }
+    }
+
+    fn forget_beyond(&mut self, max_bytes: usize) {
+        while self.bytes > max_bytes && !self.answered.is_empty() {
+            self.forget_oldest();
+        }
+    }
+
+    /// Accounts for the bytes; answers for which the pool has no room are forgotten.
+    fn settle_account(&mut self) {
+        let account = self.account.as_ref();
+        let refused = account.filter(|account| account.try_resize(self.bytes).is_err());
+        let Some(granted) = refused.map(MemoryReservation::size) else { return };
+        self.forget_beyond(granted);
+        if let Some(account) = &self.account {
+            account.resize(self.bytes);
         }
     }
 
@@ -98,7 +118,8 @@ impl Entries {
 /// queries of a runtime.
 ///
 /// Capped by bytes and, as a cache, by age: the oldest answers are forgotten first, calls in flight
-/// never. Errors are not remembered.
+/// never. Errors are not remembered. Within a query the bytes are accounted in its memory pool: when
+/// that refuses, answers are forgotten, too.
 #[derive(Debug)]
 pub(crate) struct Memo {
     max_bytes: usize,
@@ -109,6 +130,12 @@ pub(crate) struct Memo {
 impl Memo {
     pub(crate) fn new(max_bytes: usize) -> Self {
         Self { max_bytes, ttl: None, entries: Mutex::default() }
+    }
+
+    /// Accounts for the bytes of the answers.
+    pub(crate) fn accounted(self, account: MemoryReservation) -> Self {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner).account = Some(account);
+        self
     }
 
     /// Makes a cache whose answers get no older than `ttl`.
@@ -168,9 +195,8 @@ impl Memo {
             entries.answered.push_back((key, now));
             entries.bytes += bytes;
         }
-        while entries.bytes > self.max_bytes && !entries.answered.is_empty() {
-            entries.forget_oldest();
-        }
+        entries.forget_beyond(self.max_bytes);
+        entries.settle_account();
     }
 
     /// Hands an answer to the calls that wait for it, and forgets it.

@@ -1,4 +1,4 @@
-//! [`CallMetrics`], what one call site counted.
+//! [`CallMetrics`], what one call site, or one function, counted.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -6,7 +6,8 @@ use std::time::Duration;
 use crate::dispatch::histogram::{Histogram, HistogramSnapshot};
 use crate::error::{CallError, ErrorClass};
 
-/// Counters of one call site, over all partitions of an execution.
+/// Counters of one call site over all partitions of an execution, or of one function over all
+/// queries of a runtime.
 #[derive(Debug, Default)]
 pub struct CallMetrics {
     rows: AtomicUsize,
@@ -25,6 +26,7 @@ pub struct CallMetrics {
     input_tokens: AtomicU64,
     output_tokens: AtomicU64,
     buffered_rows: AtomicUsize,
+    pending_ordered_batches: AtomicUsize,
     batch_size: Histogram,
     batch_latency: Histogram,
     call_duration: Histogram,
@@ -81,6 +83,7 @@ impl CallMetrics {
         add_timeouts => timeouts;
         add_throttled => throttled;
         add_buffered_rows => buffered_rows;
+        add_pending_batches => pending_ordered_batches;
         add_dedup_hits => dedup_hits;
         add_cache_hits => cache_hits;
     }
@@ -111,11 +114,19 @@ impl CallMetrics {
         self.buffered_rows.fetch_sub(rows, Ordering::Relaxed);
     }
 
-    /// Counts a request as in flight until the guard is dropped.
-    pub(crate) fn enter(self: &std::sync::Arc<Self>) -> InFlight {
+    pub(crate) fn remove_pending_batches(&self, batches: usize) {
+        self.pending_ordered_batches.fetch_sub(batches, Ordering::Relaxed);
+    }
+
+    /// Counts a request as in flight.
+    pub(crate) fn enter(&self) {
         let now = self.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.in_flight_max.fetch_max(now, Ordering::Relaxed);
-        InFlight(std::sync::Arc::clone(self))
+    }
+
+    /// Counts a request as in flight no longer.
+    pub(crate) fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Returns the number of requests in flight now.
@@ -126,6 +137,12 @@ impl CallMetrics {
     /// Returns the number of rows taken in and not yet given out.
     pub fn buffered_rows(&self) -> usize {
         self.buffered_rows.load(Ordering::Relaxed)
+    }
+
+    /// Returns the number of requests that are answered and wait for an earlier one, because rows
+    /// are given out in order; of a request answered in parts, each part counts.
+    pub fn pending_ordered_batches(&self) -> usize {
+        self.pending_ordered_batches.load(Ordering::Relaxed)
     }
 
     /// Returns the calls that failed for good, by the class of their error.
@@ -173,14 +190,4 @@ impl CallMetrics {
 
 fn micros(time: Duration) -> u64 {
     u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
-}
-
-/// A request in flight.
-#[derive(Debug)]
-pub(crate) struct InFlight(std::sync::Arc<CallMetrics>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-    }
 }

@@ -5,13 +5,16 @@ pub(crate) mod batch;
 mod budget;
 pub(crate) mod dedup;
 mod errors;
+pub(crate) mod held;
 pub mod histogram;
 pub(crate) mod keyed;
 pub mod limit;
 mod merge;
+pub(crate) mod meters;
 pub mod metrics;
 mod order;
 mod output;
+mod pending;
 pub(crate) mod queue;
 mod rate;
 mod replace;
@@ -44,6 +47,7 @@ use crate::dispatch::batch::{Batcher, CallRuns, Formed};
 use crate::dispatch::keyed::KeyedCalls;
 use crate::dispatch::merge::{Merged, Merger};
 use crate::dispatch::output::Output;
+use crate::dispatch::pending::PendingBatches;
 pub use crate::dispatch::replace::check_default;
 use crate::dispatch::replace::replacement;
 use crate::dispatch::request::{Replaced, Request, Settled, call_context, in_order, settle};
@@ -76,6 +80,7 @@ pub struct Dispatcher {
     null_input: NullInput,
     batcher: Batcher,
     output: Output,
+    pending: PendingBatches,
     next_call: u64,
     window: Window,
     requests: JoinSet<Result<Settled, CallError>>,
@@ -85,6 +90,7 @@ pub struct Dispatcher {
     keyed: Option<KeyedCalls>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
     finished: bool,
+    flushing: bool,
 }
 
 impl fmt::Debug for Dispatcher {
@@ -118,6 +124,7 @@ impl Dispatcher {
             null_input: options.null_input_or(site.function().declaration().null_input()),
             batcher: Batcher::new(max_rows, &options).with_token_cap(site.function()),
             output: Output::ordered(site.data_type().clone(), site.tries.clone()),
+            pending: PendingBatches::new(&site.metrics),
             next_call: 0,
             window: Window::new(Arc::clone(&site.window)),
             requests: JoinSet::new(),
@@ -127,6 +134,7 @@ impl Dispatcher {
             keyed: KeyedCalls::new(&site, &fields)?,
             cancelled: Box::pin(scope.cancellation().clone().cancelled_owned()),
             finished: false,
+            flushing: false,
             fields,
             scope,
             site,
@@ -173,9 +181,29 @@ impl Dispatcher {
         self.enqueue(args, calls)
     }
 
+    /// Returns the call site.
+    pub fn site(&self) -> &Arc<CallSite> {
+        &self.site
+    }
+
     /// Says that no row follows: partial requests leave at the next progress.
     pub fn finish(&mut self) {
         self.finished = true;
+    }
+
+    /// Sends partial requests as if their time had come: what waits for company waits no longer.
+    ///
+    /// For whoever cannot push further rows until some are given out. Returns whether that makes a
+    /// difference: then the next progress sends them, and nothing wakes the task.
+    pub fn flush(&mut self) -> bool {
+        let due = self.batcher.waiting() > 0 && !self.flushing && !self.finished;
+        self.flushing |= due;
+        due
+    }
+
+    /// Returns the bytes that answers keep in memory until they are taken.
+    pub fn held_bytes(&self) -> usize {
+        self.output.held_bytes()
     }
 
     /// Says whether further rows would help to keep the window full.
@@ -258,6 +286,10 @@ impl Dispatcher {
                 Poll::Pending => break,
             }
         }
+        if let Some(answered) = self.output.answered_upto() {
+            self.pending.advance(answered);
+        }
+        self.flushing &= self.batcher.waiting() > 0;
         if changed { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
@@ -304,7 +336,7 @@ impl Dispatcher {
 
     /// Waits until a request is full, its oldest row has waited long enough, or input has ended.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.finished || self.batcher.has_full_request() {
+        if self.finished || self.flushing || self.batcher.has_full_request() {
             return Poll::Ready(());
         }
         let Some(deadline) = self.batcher.deadline() else { return Poll::Pending };
@@ -469,6 +501,9 @@ impl Dispatcher {
         for run in calls.iter() {
             self.output.add(run.position, values, offset, run.len);
             offset += run.len;
+        }
+        if let (Some(first), Some(answered)) = (calls.iter().next(), self.output.answered_upto()) {
+            self.pending.add(first.position, answered);
         }
     }
 

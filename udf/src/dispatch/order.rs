@@ -10,6 +10,7 @@ use arrow::datatypes::DataType;
 use datafusion_common::Result;
 
 use crate::dispatch::errors::ErrorColumn;
+use crate::dispatch::held::HeldBuffers;
 use crate::error::CallError;
 
 /// Consecutive calls answered by consecutive rows of one array.
@@ -34,11 +35,19 @@ pub(crate) struct AnswerQueue {
     next: u64,
     ready: u64,
     runs: BTreeMap<u64, Run>,
+    held: HeldBuffers,
 }
 
 impl AnswerQueue {
     pub(crate) fn new(data_type: DataType) -> Self {
-        Self { data_type, errors: None, next: 0, ready: 0, runs: BTreeMap::new() }
+        Self {
+            data_type,
+            errors: None,
+            next: 0,
+            ready: 0,
+            runs: BTreeMap::new(),
+            held: HeldBuffers::default(),
+        }
     }
 
     /// Gives out errors beside the values, as a struct of this type.
@@ -66,13 +75,24 @@ impl AnswerQueue {
         if len == 0 || position < self.ready || self.runs.contains_key(&position) {
             return;
         }
+        self.held.hold(array);
         self.runs.insert(position, Run { len, array: Arc::clone(array), offset });
         while let Some(run) = self.runs.get(&self.ready) {
             self.ready += run.len as u64;
         }
     }
 
-    /// Returns how many calls are answered without a gap.
+    /// Returns the bytes that the answers keep in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held.bytes()
+    }
+
+    /// Returns the number of the first call that is not answered.
+    pub(crate) fn answered_upto(&self) -> u64 {
+        self.ready
+    }
+
+    /// Returns how many answers can be taken: those before the first call without one.
     pub(crate) fn ready(&self) -> usize {
         usize::try_from(self.ready - self.next).unwrap_or(usize::MAX)
     }
@@ -92,6 +112,8 @@ impl AnswerQueue {
                 };
                 self.runs.insert(position + missing as u64, rest);
                 run.len = missing;
+            } else {
+                self.held.release(&run.array);
             }
             missing -= run.len;
             taken.push(run);

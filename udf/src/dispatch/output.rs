@@ -52,6 +52,23 @@ impl Output {
         }
     }
 
+    /// Returns the bytes that the answers keep in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        match self {
+            Output::Ordered(_, answers) => answers.held_bytes(),
+            Output::Unordered(queue) => queue.held_bytes(),
+        }
+    }
+
+    /// Returns the number of the first call without an answer, which the others wait for; `None` if
+    /// none waits for another.
+    pub(crate) fn answered_upto(&self) -> Option<u64> {
+        match self {
+            Output::Ordered(_, answers) => Some(answers.answered_upto()),
+            Output::Unordered(_) => None,
+        }
+    }
+
     /// Returns how many rows can be taken.
     pub(crate) fn ready(&mut self) -> usize {
         match self {

@@ -9,6 +9,7 @@ use arrow::datatypes::DataType;
 use datafusion_common::Result;
 
 use crate::dispatch::errors::ErrorColumn;
+use crate::dispatch::held::HeldBuffers;
 use crate::dispatch::order::{Run, copy_out};
 use crate::error::CallError;
 
@@ -55,6 +56,7 @@ pub(crate) struct ArrivalQueue {
     next_call: u64,
     ready_rows: usize,
     buffered: usize,
+    held: HeldBuffers,
 }
 
 impl ArrivalQueue {
@@ -69,6 +71,7 @@ impl ArrivalQueue {
             next_call: 0,
             ready_rows: 0,
             buffered: 0,
+            held: HeldBuffers::default(),
         }
     }
 
@@ -99,6 +102,7 @@ impl ArrivalQueue {
     /// Takes in the answers to `len` calls from `position` on.
     pub(crate) fn add(&mut self, position: u64, array: &ArrayRef, offset: usize, len: usize) {
         if len > 0 {
+            self.held.hold(array);
             let run = Run { len, array: Arc::clone(array), offset };
             self.ready.push_back(Ready::Answered { position, run });
             self.ready_rows += len;
@@ -109,6 +113,11 @@ impl ArrivalQueue {
         if let Some(errors) = &mut self.errors {
             errors.add(position, error.clone());
         }
+    }
+
+    /// Returns the bytes that the answers keep in memory.
+    pub(crate) fn held_bytes(&self) -> usize {
+        self.held.bytes()
     }
 
     /// Returns the rows that can be taken.
@@ -152,6 +161,7 @@ impl ArrivalQueue {
             let (first, len) = (*position, run.len.min(max - numbers.len()));
             runs.push(Run { len, array: Arc::clone(&run.array), offset: run.offset });
             if len == run.len {
+                self.held.release(&run.array);
                 self.ready.pop_front();
             } else {
                 *position += len as u64;

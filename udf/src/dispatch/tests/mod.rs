@@ -7,6 +7,7 @@ mod keyed;
 mod lifecycle;
 mod limiting;
 mod measuring;
+mod memory;
 mod merging;
 mod no_arguments;
 mod retrying;
@@ -26,6 +27,7 @@ use arrow::array::{ArrayRef, AsArray, Int64Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion_common::config::ConfigOptions;
+use datafusion_execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
 use datafusion_expr::ReturnFieldArgs;
 
 use crate::dispatch::Dispatcher;
@@ -47,7 +49,15 @@ pub(super) fn new_scope() -> Arc<QueryScope> {
 }
 
 pub(super) fn scope_in(runtime: &Arc<FarcallRuntime>) -> Arc<QueryScope> {
-    QueryScope::new(Arc::clone(runtime), Arc::default(), Arc::new(ConfigOptions::new()))
+    let memory = Arc::new(UnboundedMemoryPool::default());
+    scope_with(runtime, memory)
+}
+
+pub(super) fn scope_with(
+    runtime: &Arc<FarcallRuntime>,
+    memory: Arc<dyn MemoryPool>,
+) -> Arc<QueryScope> {
+    QueryScope::new(Arc::clone(runtime), Arc::default(), Arc::new(ConfigOptions::new()), memory)
 }
 
 /// The only partition of the only call site of a query.

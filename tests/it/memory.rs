@@ -1,0 +1,138 @@
+//! Memory in DataFusion's pool: a small pool slows a query down, and one that is too small ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use datafusion::execution::SessionStateBuilder;
+use datafusion::execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool};
+use datafusion::execution::runtime_env::RuntimeEnvBuilder;
+use datafusion::prelude::SessionConfig;
+use farcall::FarcallSession;
+use farcall::udf::testing::{ScriptedFunction, Seen, Step};
+use farcall::udf::{CallOptions, OutputMode};
+use futures::StreamExt;
+
+use crate::support::remote::{add_table, message, rows};
+
+/// Rows of table `t`, in batches of 100: each batch has a buffer of 800 bytes.
+const ROWS: i64 = 4_000;
+
+fn expected() -> Vec<String> {
+    (0..ROWS).map(|id| format!("|{id}|{}|", id + 1)).collect()
+}
+
+/// A session over a pool, with `f(x) = x + 1` in requests of 30 rows that take 1 ms.
+fn session(
+    pool_bytes: usize,
+    partitions: usize,
+    options: CallOptions,
+) -> (FarcallSession, Arc<dyn MemoryPool>, Arc<Seen>) {
+    let pool: Arc<dyn MemoryPool> = Arc::new(GreedyMemoryPool::new(pool_bytes));
+    let env = RuntimeEnvBuilder::new().with_memory_pool(Arc::clone(&pool)).build_arc().unwrap();
+    let state = SessionStateBuilder::new()
+        .with_config(SessionConfig::new().with_target_partitions(partitions))
+        .with_runtime_env(env)
+        .with_default_features()
+        .build();
+    let session = FarcallSession::builder().with_state(state).build().unwrap();
+    add_table(&session, "t", ROWS, partitions, 100);
+    let options = options.with_max_batch_size(30).with_dedup(false);
+    let (function, seen) = ScriptedFunction::new("f")
+        .with_usual(Step::Answer(Duration::from_millis(1)))
+        .with_declaration(|declaration| declaration.with_options(options))
+        .build();
+    session.register(function);
+    (session, pool, seen)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_pool_gives_the_right_rows_and_is_empty_afterwards() {
+    for partitions in [1, 4] {
+        for mode in [OutputMode::Ordered, OutputMode::AllowUnordered] {
+            // Room for two batches and their answers, over all partitions.
+            let options = CallOptions::new().with_output_mode(mode);
+            let (session, pool, seen) = session(4_000, partitions, options);
+            let mut got = rows(&session, "SELECT id, f(id) AS v FROM t").await.unwrap();
+            got.sort_by_key(|line| {
+                line.trim_matches('|').split('|').next().unwrap().parse::<i64>().unwrap()
+            });
+            assert_eq!(got, expected(), "{partitions} {mode}");
+            assert_eq!(seen.sizes().iter().sum::<usize>(), ROWS as usize);
+            assert_eq!(pool.reserved(), 0, "{partitions} {mode}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_small_pool_bounds_the_rows_that_are_read_ahead() {
+    let (session, pool, seen) = session(4_000, 1, CallOptions::new());
+    let frame = session.sql("SELECT id, f(id) AS v FROM t").await.unwrap();
+    let mut stream = frame.execute_stream().await.unwrap();
+    stream.next().await.unwrap().unwrap();
+    // Nobody reads on: what is held back fits into the pool, but for the answers that came last.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let read = seen.sizes().iter().sum::<usize>();
+    assert!(read <= 600 && pool.reserved() <= 8_000, "{read} rows, {} bytes", pool.reserved());
+    drop(stream);
+    wait_for_nothing(&pool, &seen).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rows_above_a_merge_do_not_wait_for_each_others_memory() {
+    let (session, pool, _) = session(2_000, 4, CallOptions::new());
+    let sql = "SELECT id, f(id) AS v FROM t ORDER BY id LIMIT 1000000";
+    // The sort needs memory of its own; without it, the merge of the partitions is what waits.
+    let got = rows(&session, "SELECT count(*) AS n, sum(f(id)) AS s FROM t").await.unwrap();
+    assert_eq!(got, [format!("|{ROWS}|{}|", ROWS * (ROWS + 1) / 2)]);
+    let refused = rows(&session, sql).await.unwrap_err();
+    assert!(refused.contains("Resources exhausted"), "{refused}");
+    assert_eq!(pool.reserved(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn requests_that_would_wait_for_ever_for_company_leave_when_the_pool_is_full() {
+    let options = CallOptions::new().with_batch_timeout(Duration::MAX).with_max_batch_size(1_000);
+    let (session, pool, _) = session(4_000, 1, options);
+    assert_eq!(rows(&session, "SELECT id, f(id) AS v FROM t").await.unwrap(), expected());
+    assert_eq!(pool.reserved(), 0);
+}
+
+#[tokio::test]
+async fn a_pool_too_small_for_one_batch_is_an_error_that_names_function_and_bytes() {
+    for partitions in [1, 4] {
+        let (session, pool, seen) = session(700, partitions, CallOptions::new());
+        let other = MemoryConsumer::new("other").register(&pool);
+        other.try_grow(200).unwrap();
+        let frame = session.sql("SELECT id, f(id) AS v FROM t").await.unwrap();
+        let error = frame.collect().await.unwrap_err();
+        let text = message(&error);
+        let said = "the calls of f need 800 bytes for 100 rows that wait for their answers, the \
+                    memory pool has 500 of 700 bytes left";
+        assert!(text.contains(said), "{partitions}: {text}");
+        assert!(seen.attempts().is_empty());
+        drop(other);
+        wait_for_nothing(&pool, &seen).await;
+    }
+}
+
+#[tokio::test]
+async fn slices_of_one_batch_are_accounted_once() {
+    // One buffer of 32,000 bytes, given out in batches of 100 rows, fits into a pool of its size.
+    let (session, pool, _) = session(40_000, 1, CallOptions::new());
+    let config = "SET datafusion.execution.batch_size = 100";
+    session.sql(config).await.unwrap().collect().await.unwrap();
+    add_table(&session, "whole", ROWS, 1, ROWS);
+    let sql = "SELECT id, f(id) AS v FROM (SELECT id FROM whole LIMIT 3900)";
+    assert_eq!(rows(&session, sql).await.unwrap(), expected()[..3900]);
+    assert_eq!(pool.reserved(), 0);
+}
+
+async fn wait_for_nothing(pool: &Arc<dyn MemoryPool>, seen: &Seen) {
+    for _ in 0..1_000 {
+        if (pool.reserved(), seen.in_flight()) == (0, 0) {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{} bytes and {} requests are left", pool.reserved(), seen.in_flight());
+}
