@@ -18,6 +18,8 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::PollSender;
 
+use crate::exec::credit::{Credit, Reader};
+
 /// One call of the operator in one partition.
 #[derive(Debug)]
 pub(super) struct Lane {
@@ -73,8 +75,12 @@ pub(super) struct Driver {
     /// Rows in a batch that is given out, where rows of several input batches are mixed.
     batch_size: usize,
     unordered: bool,
+    credit: Credit,
+    /// The rest of an input batch of which the credit let in a part.
+    left_over: Option<RecordBatch>,
     held: Held,
     pushed_rows: u64,
+    given_batches: u64,
     buffered_rows: usize,
     input_done: bool,
 }
@@ -87,6 +93,7 @@ impl Driver {
         schema: SchemaRef,
         max_buffered_rows: usize,
         batch_size: usize,
+        credit: Credit,
     ) -> Self {
         Self {
             input,
@@ -95,8 +102,11 @@ impl Driver {
             max_buffered_rows,
             batch_size,
             unordered: false,
+            credit,
+            left_over: None,
             held: Held::new(),
             pushed_rows: 0,
+            given_batches: 0,
             buffered_rows: 0,
             input_done: false,
         }
@@ -114,6 +124,11 @@ impl Driver {
         self
     }
 
+    /// Returns where whoever reads the output says that it waits.
+    pub(super) fn reader(&self) -> &Arc<Reader> {
+        self.credit.reader()
+    }
+
     /// Sends requests, takes in answers and reads input.
     ///
     /// Ready when something changed. Input is read only while some window could use it and the
@@ -128,20 +143,41 @@ impl Driver {
         }
         let wanted = self.lanes.iter().any(|lane| lane.dispatcher.wants_rows());
         if !self.input_done && wanted && self.buffered_rows < self.max_buffered_rows {
-            match self.input.poll_next_unpin(cx) {
-                Poll::Pending => {}
-                Poll::Ready(Some(batch)) => {
-                    changed = true;
-                    self.push(batch?)?;
-                }
-                Poll::Ready(None) => {
-                    changed = true;
-                    self.input_done = true;
-                    self.lanes.iter_mut().for_each(|lane| lane.dispatcher.finish());
-                }
-            }
+            changed |= self.read_input(cx)?;
         }
         if changed { Poll::Ready(Ok(())) } else { Poll::Pending }
+    }
+
+    /// Takes in as many rows of the next batch as the credit allows; `false` if none can come now.
+    fn read_input(&mut self, cx: &mut Context<'_>) -> Result<bool> {
+        if self.credit.left(self.pushed_rows) == 0 && self.held.is_empty() {
+            self.credit.poll_grow(self.given_batches, cx);
+        }
+        let allowed = self.credit.left(self.pushed_rows);
+        if allowed == 0 {
+            return Ok(false);
+        }
+        let mut batch = match self.left_over.take() {
+            Some(batch) => batch,
+            None => match self.input.poll_next_unpin(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Some(batch)) => batch?,
+                Poll::Ready(None) => {
+                    self.input_done = true;
+                    self.lanes.iter_mut().for_each(|lane| lane.dispatcher.finish());
+                    return Ok(true);
+                }
+            },
+        };
+        if batch.num_rows() > allowed {
+            self.left_over = Some(batch.slice(allowed, batch.num_rows() - allowed));
+            batch = batch.slice(0, allowed);
+        }
+        self.push(batch)?;
+        if self.credit.left(self.pushed_rows) == 0 {
+            self.lanes.iter_mut().for_each(|lane| lane.dispatcher.flush());
+        }
+        Ok(true)
     }
 
     fn push(&mut self, batch: RecordBatch) -> Result<()> {
@@ -221,7 +257,8 @@ impl Driver {
         self.batch(columns, rows.len()).map(Some)
     }
 
-    fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    fn batch(&mut self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        self.given_batches += 1;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }

@@ -83,6 +83,7 @@ pub struct Dispatcher {
     merger: Option<Merger>,
     keyed: Option<KeyedCalls>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
+    flushed: bool,
     finished: bool,
 }
 
@@ -125,6 +126,7 @@ impl Dispatcher {
             merger: Merger::new(scope.runtime(), &site, &fields)?,
             keyed: KeyedCalls::new(&site, &fields)?,
             cancelled: Box::pin(scope.cancellation().clone().cancelled_owned()),
+            flushed: false,
             finished: false,
             fields,
             scope,
@@ -154,6 +156,7 @@ impl Dispatcher {
         if num_rows == 0 {
             return Ok(());
         }
+        self.flushed = false;
         let calls = needs_call.as_ref().map_or(num_rows, BooleanBuffer::count_set_bits);
         self.site.metrics.add_rows(num_rows);
         self.site.metrics.add_buffered_rows(num_rows);
@@ -170,6 +173,12 @@ impl Dispatcher {
         let mut calls = CallRuns::default();
         calls.push(first, args.num_rows());
         self.enqueue(args, calls)
+    }
+
+    /// Says that no row follows until those taken in are answered: partial requests leave at the next
+    /// progress, since waiting would bring them no company. The next push takes it back.
+    pub fn flush(&mut self) {
+        self.flushed = true;
     }
 
     /// Says that no row follows: partial requests leave at the next progress.
@@ -301,9 +310,9 @@ impl Dispatcher {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits until a request is full, its oldest row has waited long enough, or input has ended.
+    /// Waits until a request is full, its oldest row has waited long enough, or no row follows.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.finished || self.batcher.has_full_request() {
+        if self.finished || self.flushed || self.batcher.has_full_request() {
             return Poll::Ready(());
         }
         let Some(deadline) = self.batcher.deadline() else { return Poll::Pending };
