@@ -12,7 +12,7 @@ use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use farcall_planner::SiteCounter;
 use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, Recipe};
 
-use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource};
+use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource, physical_optimizer_rules};
 use crate::metrics;
 use crate::models::{self, ModelProvider, ModelRegistry, RECIPE_KIND};
 use crate::sql::{self, Statement};
@@ -128,6 +128,9 @@ impl FarcallSessionBuilder {
         }
         for rule in farcall_planner::optimizer_rules() {
             state = state.with_optimizer_rule(rule);
+        }
+        for rule in physical_optimizer_rules() {
+            state = state.with_physical_optimizer_rule(rule);
         }
         let planner = FarcallQueryPlanner::new(
             Arc::clone(&runtime),

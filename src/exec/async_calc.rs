@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
+use datafusion::arrow::datatypes::{Field, FieldRef, Schema};
 use datafusion::common::stats::ColumnStatistics;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Statistics, internal_err};
@@ -23,11 +23,13 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use farcall_udf::{
-    AsyncFunction, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, Mode, OutputMode,
+    AsyncFunction, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, OutputMode,
 };
 use futures::StreamExt;
 
+use crate::exec::call_line::CallLine;
 use crate::exec::call_metrics::push_call;
+use crate::exec::credit::Credit;
 use crate::exec::driver::{Driver, Lane};
 use crate::exec::scopes::ScopeRegistry;
 
@@ -74,7 +76,10 @@ impl fmt::Display for PlannedCall {
 ///
 /// Calls in one operator do not depend on each other and run at the same time, so that k of them
 /// cost one latency. Rows come out in the order in which they went in; those of a single call whose
-/// `output_mode` is `allow_unordered` come out as their answers come.
+/// `output_mode` is `allow_unordered`, or whose order nobody can see, come out as their answers come.
+///
+/// With a demand, each partition calls for that many rows first, and for twice as many each time
+/// more are wanted.
 ///
 /// Metrics per call: `requests`, `calls`, `rows`, `attempts`, `retries`, `timeouts`, `failures`,
 /// `dedup_hits`, `in_flight_max`, `request_time`; the distributions `batch_size`, `batch_latency`
@@ -87,6 +92,8 @@ impl fmt::Display for PlannedCall {
 #[derive(Debug)]
 pub struct AsyncCalcExec {
     calls: Vec<PlannedCall>,
+    demand: Option<usize>,
+    output_mode: OutputMode,
     scopes: Arc<ScopeRegistry>,
     counters: Vec<Arc<CallMetrics>>,
     metrics: ExecutionPlanMetricsSet,
@@ -104,19 +111,44 @@ impl AsyncCalcExec {
         scopes: Arc<ScopeRegistry>,
         input: Arc<dyn ExecutionPlan>,
     ) -> Result<Self> {
-        if calls.is_empty() {
-            return internal_err!("AsyncCalcExec without a call");
-        }
-        let input_schema = input.schema();
-        let results = calls
-            .iter()
-            .map(|call| Arc::new(Field::clone(&call.field).with_nullable(true)) as FieldRef);
-        let fields: Vec<FieldRef> = input_schema.fields().iter().cloned().chain(results).collect();
-        let schema = Arc::new(Schema::new_with_metadata(fields, input_schema.metadata().clone()));
-        let cache = Arc::new(Self::properties(&calls, &input, schema)?);
+        // Calls that run beside each other keep the order: rows wait for the slowest of them anyway.
+        let output_mode = match calls.as_slice() {
+            [] => return internal_err!("AsyncCalcExec without a call"),
+            [call] => call.options.output_mode(),
+            _ => OutputMode::Ordered,
+        };
+        let cache = Arc::new(Self::properties(&calls, output_mode, &input)?);
         let counters = calls.iter().map(|_| Arc::default()).collect();
         let metrics = ExecutionPlanMetricsSet::new();
-        Ok(Self { calls, scopes, counters, metrics, input, cache })
+        Ok(Self { calls, demand: None, output_mode, scopes, counters, metrics, input, cache })
+    }
+
+    /// Says how many rows a limit above wants from each partition; it is where calls begin, not
+    /// where they end.
+    pub fn with_demand(mut self, rows: Option<usize>) -> Self {
+        self.demand = rows;
+        self
+    }
+
+    /// Lets rows come out as their answers come, whatever the options say: nobody sees their order.
+    ///
+    /// Several calls in one operator keep the order.
+    pub fn with_unordered_output(mut self) -> Result<Self> {
+        if self.calls.len() == 1 {
+            self.output_mode = OutputMode::AllowUnordered;
+            self.cache = Arc::new(Self::properties(&self.calls, self.output_mode, &self.input)?);
+        }
+        Ok(self)
+    }
+
+    /// Makes the same operator over another input, with nothing counted yet.
+    pub fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Self> {
+        let made = Self::try_new(self.calls.clone(), Arc::clone(&self.scopes), input)?;
+        let made = made.with_demand(self.demand);
+        match self.output_mode {
+            OutputMode::Ordered => Ok(made),
+            OutputMode::AllowUnordered => made.with_unordered_output(),
+        }
     }
 
     /// Partitioning, boundedness and the *whole* equivalence properties are the input's: rows stay
@@ -124,14 +156,19 @@ impl AsyncCalcExec {
     /// Unordered output loses the orderings and nothing else.
     fn properties(
         calls: &[PlannedCall],
+        output_mode: OutputMode,
         input: &Arc<dyn ExecutionPlan>,
-        schema: SchemaRef,
     ) -> Result<PlanProperties> {
         let input_schema = input.schema();
+        let results = calls
+            .iter()
+            .map(|call| Arc::new(Field::clone(&call.field).with_nullable(true)) as FieldRef);
+        let fields: Vec<FieldRef> = input_schema.fields().iter().cloned().chain(results).collect();
+        let schema = Arc::new(Schema::new_with_metadata(fields, input_schema.metadata().clone()));
         let indices: Vec<usize> = (0..input_schema.fields().len()).collect();
         let mapping = ProjectionMapping::from_indices(&indices, &input_schema)?;
         let mut equivalences = input.equivalence_properties().project(&mapping, schema);
-        if is_unordered(calls) {
+        if output_mode == OutputMode::AllowUnordered {
             equivalences.clear_orderings();
         }
         Ok(PlanProperties::new(
@@ -145,6 +182,20 @@ impl AsyncCalcExec {
     /// Returns the calls, in the order of their result columns.
     pub fn calls(&self) -> &[PlannedCall] {
         &self.calls
+    }
+
+    /// Returns how many rows a limit above wants from each partition.
+    pub fn demand(&self) -> Option<usize> {
+        self.demand
+    }
+
+    /// Returns the order in which rows come out.
+    pub fn output_mode(&self) -> OutputMode {
+        self.output_mode
+    }
+
+    fn is_unordered(&self) -> bool {
+        self.output_mode == OutputMode::AllowUnordered
     }
 
     /// Returns the input.
@@ -183,8 +234,9 @@ impl AsyncCalcExec {
             });
         }
         let batch_size = context.session_config().batch_size();
-        let driver = Driver::new(scope, input, lanes, self.schema(), batch_size);
-        Ok(if is_unordered(&self.calls) { driver.unordered() } else { driver })
+        let credit = Credit::new(self.demand);
+        let driver = Driver::new(scope, input, lanes, self.schema(), batch_size, credit);
+        Ok(if self.is_unordered() { driver.unordered() } else { driver })
     }
 }
 
@@ -194,45 +246,16 @@ fn calls_below(plan: &Arc<dyn ExecutionPlan>) -> usize {
     below + usize::from(plan.downcast_ref::<AsyncCalcExec>().is_some())
 }
 
-/// Says whether rows come out as their answers come.
-///
-/// Calls that run beside each other keep the order: rows wait for the slowest of them anyway.
-fn is_unordered(calls: &[PlannedCall]) -> bool {
-    matches!(calls, [call] if call.options.output_mode() == OutputMode::AllowUnordered)
-}
-
 impl DisplayAs for AsyncCalcExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let line = |call: &PlannedCall| {
-            let mode = call.options.mode_or(call.function.declaration().has_side_effects());
-            let mut words = vec![
-                mode.to_string(),
-                call.options.output_mode().to_string(),
-                format!("batch={}", call.max_batch_size()),
-                format!(
-                    "window={}",
-                    match mode {
-                        Mode::Async => call.options.buffer_capacity(),
-                        Mode::Sync => 1,
-                    }
-                ),
-            ];
-            if let Some(limit) = call.options.concurrency_limit() {
-                words.push(format!("max_concurrency={limit}"));
-            }
-            format!("{call} [{}]", words.join(", "))
-        };
-        let calls: Vec<String> = self.calls.iter().map(line).collect();
+        let verbose = t == DisplayFormatType::Verbose;
+        let calls: Vec<String> =
+            self.calls.iter().map(|call| CallLine::new(self, call, verbose).to_string()).collect();
         match t {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 write!(f, "AsyncCalcExec: {}", calls.join(", "))
             }
-            DisplayFormatType::TreeRender => {
-                for call in &self.calls {
-                    writeln!(f, "{call}")?;
-                }
-                Ok(())
-            }
+            DisplayFormatType::TreeRender => f.write_str(&calls.join("\n")),
         }
     }
 }
@@ -262,7 +285,7 @@ impl ExecutionPlan for AsyncCalcExec {
 
     /// Result columns are appended to rows that keep their place, unless that was given up.
     fn maintains_input_order(&self) -> Vec<bool> {
-        vec![!is_unordered(&self.calls)]
+        vec![!self.is_unordered()]
     }
 
     /// The window belongs to the call site, not to a partition: more partitions give no more calls.
@@ -286,19 +309,20 @@ impl ExecutionPlan for AsyncCalcExec {
         let (Some(input), true) = (children.pop(), children.is_empty()) else {
             return internal_err!("AsyncCalcExec has one child");
         };
-        let Self { calls, scopes, counters, metrics: _, input: _, cache } = self.as_ref();
+        let Self { calls, demand, output_mode, scopes, counters, metrics: _, input: _, cache } =
+            self.as_ref();
         match options.children_properties {
             ChildrenPropertiesMode::Keep => Ok(Arc::new(Self {
                 calls: calls.clone(),
+                demand: *demand,
+                output_mode: *output_mode,
                 scopes: Arc::clone(scopes),
                 counters: counters.iter().map(|_| Arc::default()).collect(),
                 metrics: ExecutionPlanMetricsSet::new(),
                 input,
                 cache: Arc::clone(cache),
             })),
-            ChildrenPropertiesMode::Recompute => {
-                Ok(Arc::new(Self::try_new(calls.clone(), Arc::clone(scopes), input)?))
-            }
+            ChildrenPropertiesMode::Recompute => Ok(Arc::new(self.with_input(input)?)),
         }
     }
 

@@ -13,6 +13,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::TaskContext;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, ScalarUDF};
 use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_plan::filter::{FilterExec, FilterExecBuilder};
 use datafusion_proto::logical_plan::from_proto::parse_expr;
 use datafusion_proto::logical_plan::to_proto::serialize_expr;
 use datafusion_proto::logical_plan::{DefaultLogicalExtensionCodec, LogicalExtensionCodec};
@@ -23,7 +24,7 @@ use datafusion_proto::physical_plan::{
 use datafusion_proto::protobuf::{self, LogicalExprNode, PhysicalExprNode};
 use farcall_planner::logical::{Resolve, ResolveKind, ResolveOutput, RowId};
 use farcall_planner::{AsyncCalc, CallColumn};
-use farcall_udf::{AsyncFunction, AsyncUdf, CallOptions, FarcallRuntime, Recipe};
+use farcall_udf::{AsyncFunction, AsyncUdf, CallOptions, FarcallRuntime, OutputMode, Recipe};
 use prost::Message;
 
 use crate::config::MODEL_GROUP;
@@ -31,6 +32,7 @@ use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
 use crate::exec::resolve::{Resolution, ResolveExec};
 use crate::exec::row_id::RowIdExec;
 use crate::exec::scopes::ScopeRegistry;
+use crate::exec::streaming_filter::StreamingFilterExec;
 
 /// Rebuilds functions that arrive by name or by recipe.
 pub trait FunctionSource: fmt::Debug + Send + Sync {
@@ -197,6 +199,81 @@ impl FarcallCodec {
 }
 
 impl FarcallCodec {
+    fn encode_calc(
+        &self,
+        calc: &AsyncCalcExec,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<AsyncCalcExecNode> {
+        let calls = calc
+            .calls()
+            .iter()
+            .map(|call| self.encode_call(call, converter))
+            .collect::<Result<_>>()?;
+        let unordered = match calc.output_mode() {
+            OutputMode::Ordered => false,
+            OutputMode::AllowUnordered => true,
+        };
+        Ok(AsyncCalcExecNode { calls, demand: calc.demand().map(|rows| rows as u64), unordered })
+    }
+
+    fn decode_calc(
+        &self,
+        node: AsyncCalcExecNode,
+        input: &Arc<dyn ExecutionPlan>,
+        ctx: &TaskContext,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<AsyncCalcExec> {
+        let AsyncCalcExecNode { calls, demand, unordered } = node;
+        let schema = input.schema();
+        let calls = calls
+            .into_iter()
+            .map(|call| self.decode_call(call, &schema, ctx, converter))
+            .collect::<Result<_>>()?;
+        let demand = demand.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
+        let calc = AsyncCalcExec::try_new(calls, self.scopes(), Arc::clone(input))?;
+        let calc = calc.with_demand(demand);
+        if unordered { calc.with_unordered_output() } else { Ok(calc) }
+    }
+
+    fn encode_filter(
+        &self,
+        filter: &FilterExec,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<StreamingFilterExecNode> {
+        let columns = |projection: &[usize]| ColumnsNode {
+            columns: projection.iter().map(|column| *column as u64).collect(),
+        };
+        Ok(StreamingFilterExecNode {
+            predicate: Some(converter.physical_expr_to_proto(filter.predicate(), self)?),
+            projection: filter.projection().as_deref().map(columns),
+            fetch: filter.fetch().map(|rows| rows as u64),
+            default_selectivity: u32::from(filter.default_selectivity()),
+        })
+    }
+
+    fn decode_filter(
+        &self,
+        node: StreamingFilterExecNode,
+        input: &Arc<dyn ExecutionPlan>,
+        ctx: &TaskContext,
+        converter: &dyn PhysicalProtoConverterExtension,
+    ) -> Result<StreamingFilterExec> {
+        let StreamingFilterExecNode { predicate, projection, fetch, default_selectivity } = node;
+        let context = PhysicalPlanDecodeContext::new(ctx, self);
+        let predicate = required(predicate, "predicate")?;
+        let predicate = converter.proto_to_physical_expr(&predicate, &input.schema(), &context)?;
+        // A number that does not fit is refused where the filter is built.
+        let projection = projection.map(|ColumnsNode { columns }| {
+            columns.into_iter().map(|c| usize::try_from(c).unwrap_or(usize::MAX)).collect()
+        });
+        let filter = FilterExecBuilder::new(predicate, Arc::clone(input))
+            .with_default_selectivity(u8::try_from(default_selectivity).unwrap_or(u8::MAX))
+            .with_fetch(fetch.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX)))
+            .apply_projection(projection)?
+            .build()?;
+        Ok(StreamingFilterExec::new(Arc::new(filter)))
+    }
+
     fn encode_resolve(&self, resolve: &Resolve) -> Result<ResolveNode> {
         let column = |column: &Column| serialize_expr(&Expr::Column(column.clone()), self);
         let (kind, mark) = match resolve.kind() {
@@ -426,22 +503,20 @@ impl PhysicalExtensionCodec for FarcallCodec {
         let [input] = inputs else {
             return plan_err!("farcall's operators have one input, the plan has {}", inputs.len());
         };
-        let calls = match decode::<PhysicalNode>(bytes)?.node {
-            Some(physical_node::Node::Calc(AsyncCalcExecNode { calls })) => calls,
+        let node = match decode::<PhysicalNode>(bytes)?.node {
+            Some(physical_node::Node::Calc(node)) => node,
             Some(physical_node::Node::RowId(RowIdNode { column })) => {
                 return Ok(Arc::new(RowIdExec::try_new(column, Arc::clone(input))?));
             }
             Some(physical_node::Node::Resolve(node)) => {
                 return Ok(Arc::new(decode_resolve_exec(node, input)?));
             }
+            Some(physical_node::Node::StreamingFilter(node)) => {
+                return Ok(Arc::new(self.decode_filter(*node, input, ctx, converter)?));
+            }
             None => return plan_err!("cannot decode a plan: an operator is missing"),
         };
-        let schema = input.schema();
-        let calls = calls
-            .into_iter()
-            .map(|call| self.decode_call(call, &schema, ctx, converter))
-            .collect::<Result<_>>()?;
-        Ok(Arc::new(AsyncCalcExec::try_new(calls, self.scopes(), Arc::clone(input))?))
+        Ok(Arc::new(self.decode_calc(node, input, ctx, converter)?))
     }
 
     fn try_encode(
@@ -461,15 +536,14 @@ impl PhysicalExtensionCodec for FarcallCodec {
         if let Some(resolve) = node.downcast_ref::<ResolveExec>() {
             return give(physical_node::Node::Resolve(encode_resolve_exec(resolve)), buf);
         }
+        if let Some(filter) = node.downcast_ref::<StreamingFilterExec>() {
+            let filter = Box::new(self.encode_filter(filter.filter(), converter)?);
+            return give(physical_node::Node::StreamingFilter(filter), buf);
+        }
         let Some(calc) = node.downcast_ref::<AsyncCalcExec>() else {
             return self.physical.try_encode(node, buf, converter);
         };
-        let calls = calc
-            .calls()
-            .iter()
-            .map(|call| self.encode_call(call, converter))
-            .collect::<Result<_>>()?;
-        give(physical_node::Node::Calc(AsyncCalcExecNode { calls }), buf)
+        give(physical_node::Node::Calc(self.encode_calc(calc, converter)?), buf)
     }
 
     fn try_decode_udf(&self, name: &str, buf: &[u8]) -> Result<Arc<ScalarUDF>> {
@@ -593,6 +667,28 @@ struct PhysicalCallNode {
 struct AsyncCalcExecNode {
     #[prost(message, repeated, tag = "1")]
     calls: Vec<PhysicalCallNode>,
+    #[prost(uint64, optional, tag = "2")]
+    demand: Option<u64>,
+    #[prost(bool, tag = "3")]
+    unordered: bool,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct ColumnsNode {
+    #[prost(uint64, repeated, tag = "1")]
+    columns: Vec<u64>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct StreamingFilterExecNode {
+    #[prost(message, optional, tag = "1")]
+    predicate: Option<PhysicalExprNode>,
+    #[prost(message, optional, tag = "2")]
+    projection: Option<ColumnsNode>,
+    #[prost(uint64, optional, tag = "3")]
+    fetch: Option<u64>,
+    #[prost(uint32, tag = "4")]
+    default_selectivity: u32,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -674,7 +770,7 @@ struct ResolveExecNode {
 
 #[derive(Clone, PartialEq, Message)]
 struct PhysicalNode {
-    #[prost(oneof = "physical_node::Node", tags = "1, 2, 3")]
+    #[prost(oneof = "physical_node::Node", tags = "1, 2, 3, 4")]
     node: Option<physical_node::Node>,
 }
 
@@ -687,5 +783,7 @@ mod physical_node {
         RowId(super::RowIdNode),
         #[prost(message, tag = "3")]
         Resolve(super::ResolveExecNode),
+        #[prost(message, boxed, tag = "4")]
+        StreamingFilter(Box<super::StreamingFilterExecNode>),
     }
 }

@@ -18,6 +18,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::PollSender;
 
+use crate::exec::credit::{Credit, announce};
 use crate::exec::held_rows::HeldRows;
 
 /// One call of the operator in one partition.
@@ -72,9 +73,12 @@ pub(crate) struct Driver {
     /// Rows in a batch that is given out, where rows of several input batches are mixed.
     batch_size: usize,
     unordered: bool,
+    credit: Credit,
     held: HeldRows,
-    /// A batch for which the memory pool has no room yet.
-    refused: Option<RecordBatch>,
+    given_batches: u64,
+    /// What was read and not taken in: more rows than the credit lets in, or than the memory pool
+    /// has room for.
+    waiting: Option<RecordBatch>,
     input_done: bool,
 }
 
@@ -86,6 +90,7 @@ impl Driver {
         lanes: Vec<Lane>,
         schema: SchemaRef,
         batch_size: usize,
+        credit: Credit,
     ) -> Self {
         let sites = || lanes.iter().map(|lane| lane.dispatcher.site());
         let functions: Vec<&str> = sites().map(|site| site.function().name()).collect();
@@ -99,7 +104,9 @@ impl Driver {
             schema,
             batch_size,
             unordered: false,
-            refused: None,
+            credit,
+            given_batches: 0,
+            waiting: None,
             input_done: false,
         }
     }
@@ -126,6 +133,7 @@ impl Driver {
     ) -> SendableRecordBatchStream {
         let schema = Arc::clone(&self.schema);
         let stream_schema = Arc::clone(&schema);
+        let reader = Arc::clone(self.credit.reader());
         let stream = futures::stream::once(async move {
             let mut builder = RecordBatchReceiverStream::builder(stream_schema, 1);
             let output = builder.tx();
@@ -133,7 +141,7 @@ impl Driver {
                 let _context = context;
                 drive(self, output).await
             });
-            Ok::<_, DataFusionError>(builder.build())
+            Ok::<_, DataFusionError>(announce(builder.build(), reader))
         });
         Box::pin(RecordBatchStreamAdapter::new(schema, stream.try_flatten()))
     }
@@ -155,43 +163,59 @@ impl Driver {
         self.held.account(answers);
         let wanted = self.lanes.iter().any(|lane| lane.dispatcher.wants_rows());
         if !self.input_done && wanted && self.held.rows() < self.max_buffered_rows {
-            match self.poll_input(cx)? {
-                Poll::Pending => {}
-                Poll::Ready(Some(batch)) => changed |= self.push(batch, answers)?,
-                Poll::Ready(None) => {
-                    changed = true;
-                    self.input_done = true;
-                    self.lanes.iter_mut().for_each(|lane| lane.dispatcher.finish());
-                }
-            }
+            changed |= self.read_input(answers, cx)?;
         }
         if changed { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
-    /// Reads a batch, or gives the one that was refused before.
-    fn poll_input(&mut self, cx: &mut Context<'_>) -> Result<Poll<Option<RecordBatch>>> {
-        match self.refused.take() {
-            Some(batch) => Ok(Poll::Ready(Some(batch))),
-            None => Ok(self.input.poll_next_unpin(cx).map(Option::transpose)?),
+    /// Takes in as many rows of the next batch as the credit allows, if the memory pool has room for
+    /// them; says whether something changed.
+    fn read_input(&mut self, answers: usize, cx: &mut Context<'_>) -> Result<bool> {
+        if self.credit.left(self.held.taken()) == 0 && self.held.is_empty() {
+            self.credit.poll_grow(self.given_batches, cx);
         }
+        let allowed = self.credit.left(self.held.taken());
+        if allowed == 0 {
+            return Ok(false);
+        }
+        let batch = match self.waiting.take() {
+            Some(batch) => batch,
+            None => match self.input.poll_next_unpin(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Some(batch)) => batch?,
+                Poll::Ready(None) => {
+                    self.input_done = true;
+                    self.lanes.iter_mut().for_each(|lane| lane.dispatcher.finish());
+                    return Ok(true);
+                }
+            },
+        };
+        let rows = batch.num_rows().min(allowed);
+        if rows == 0 {
+            return Ok(true);
+        }
+        let part = batch.slice(0, rows);
+        if !self.held.admit(&part, answers)? {
+            // The rows held here make room when they are given out, which wakes this task.
+            self.waiting = Some(batch);
+            return Ok(self.flush());
+        }
+        if rows < batch.num_rows() {
+            self.waiting = Some(batch.slice(rows, batch.num_rows() - rows));
+        }
+        for lane in &mut self.lanes {
+            lane.push(&part)?;
+        }
+        if self.credit.left(self.held.taken()) == 0 {
+            self.flush();
+        }
+        Ok(true)
     }
 
-    /// Takes a batch in and hands its rows to the calls; says whether something changed.
-    fn push(&mut self, batch: RecordBatch, answers: usize) -> Result<bool> {
-        if batch.num_rows() == 0 {
-            return Ok(true);
-        }
-        if self.held.admit(&batch, answers)? {
-            for lane in &mut self.lanes {
-                lane.push(&batch)?;
-            }
-            return Ok(true);
-        }
-        // The rows held here make room when they are given out, which wakes this task. No further
-        // ones come before: requests that wait for them to fill up must leave now.
-        self.refused = Some(batch);
+    /// Lets requests leave that wait to fill up: no further rows come before some are given out.
+    fn flush(&mut self) -> bool {
         let flushed = self.lanes.iter_mut().map(|lane| lane.dispatcher.flush());
-        Ok(flushed.fold(false, |any, flushed| any | flushed))
+        flushed.fold(false, |any, flushed| any | flushed)
     }
 
     /// Returns the bytes that answers keep in memory until their rows are given out.
@@ -256,7 +280,8 @@ impl Driver {
         self.batch(columns, rows.len()).map(Some)
     }
 
-    fn batch(&self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+    fn batch(&mut self, columns: Vec<ArrayRef>, rows: usize) -> Result<RecordBatch> {
+        self.given_batches += 1;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }

@@ -48,6 +48,11 @@ impl HeldRows {
         self.rows
     }
 
+    /// Returns the rows ever taken in.
+    pub(super) fn taken(&self) -> u64 {
+        self.next_row
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.batches.is_empty()
     }

@@ -479,6 +479,16 @@ impl CallOptions {
         self.mode.unwrap_or(if side_effects { Mode::Sync } else { Mode::Async })
     }
 
+    /// Returns how often a request that fails is attempted in total, given whether a call changes
+    /// something: then once, unless somebody asked for retries.
+    pub fn attempts_or(&self, side_effects: bool) -> u32 {
+        match self.retry_strategy() {
+            RetryStrategy::NoRetry => 1,
+            _ if side_effects && !self.has_retry_options() => 1,
+            RetryStrategy::FixedDelay | RetryStrategy::ExponentialBackoff => self.max_attempts(),
+        }
+    }
+
     /// Says whether somebody asked for retries, which a function with side effects needs.
     pub(crate) fn has_retry_options(&self) -> bool {
         self.max_attempts.is_some() || self.retry_strategy.is_some()

@@ -163,6 +163,7 @@ impl Dispatcher {
         if num_rows == 0 {
             return Ok(());
         }
+        self.flushing = false;
         let calls = needs_call.as_ref().map_or(num_rows, BooleanBuffer::count_set_bits);
         self.site.metrics.add_rows(num_rows);
         self.site.metrics.add_buffered_rows(num_rows);
@@ -191,13 +192,13 @@ impl Dispatcher {
         self.finished = true;
     }
 
-    /// Sends partial requests as if their time had come: what waits for company waits no longer.
+    /// Says that no row follows until those taken in are answered: partial requests leave at the next
+    /// progress, since waiting would bring them no company. The next push takes it back.
     ///
-    /// For whoever cannot push further rows until some are given out. Returns whether that makes a
-    /// difference: then the next progress sends them, and nothing wakes the task.
+    /// Returns whether that makes a difference: then nothing else wakes the task.
     pub fn flush(&mut self) -> bool {
         let due = self.batcher.waiting() > 0 && !self.flushing && !self.finished;
-        self.flushing |= due;
+        self.flushing = true;
         due
     }
 
@@ -289,7 +290,6 @@ impl Dispatcher {
         if let Some(answered) = self.output.answered_upto() {
             self.pending.advance(answered);
         }
-        self.flushing &= self.batcher.waiting() > 0;
         if changed { Poll::Ready(Ok(())) } else { Poll::Pending }
     }
 
@@ -334,7 +334,7 @@ impl Dispatcher {
         Poll::Ready(Ok(()))
     }
 
-    /// Waits until a request is full, its oldest row has waited long enough, or input has ended.
+    /// Waits until a request is full, its oldest row has waited long enough, or no row follows.
     fn poll_due(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         if self.finished || self.flushing || self.batcher.has_full_request() {
             return Poll::Ready(());

@@ -35,18 +35,13 @@ impl RetryPolicy {
     }
 
     fn new(options: &CallOptions) -> Self {
-        let strategy = options.retry_strategy();
-        let max_attempts = match strategy {
-            RetryStrategy::NoRetry => 1,
-            RetryStrategy::FixedDelay | RetryStrategy::ExponentialBackoff => options.max_attempts(),
-        };
         Self {
             repeats: true,
-            strategy,
+            strategy: options.retry_strategy(),
             delay: options.retry_delay(),
             max_delay: options.max_retry_delay(),
             multiplier: options.retry_multiplier(),
-            max_attempts,
+            max_attempts: options.attempts_or(false),
         }
     }
 

@@ -1,0 +1,92 @@
+//! [`calls_of`], how often a call is made at most, as far as statistics tell.
+
+use std::sync::Arc;
+
+use datafusion::common::Statistics;
+use datafusion::common::stats::Precision;
+use datafusion::physical_expr::expressions::Column;
+use datafusion::physical_expr::utils::collect_columns;
+use datafusion::physical_expr_common::physical_expr::is_volatile;
+use datafusion::physical_plan::aggregates::AggregateExec;
+use datafusion::physical_plan::execution_plan::CardinalityEffect;
+use datafusion::physical_plan::statistics::{StatisticsArgs, StatisticsContext};
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+use farcall_udf::NullInput;
+
+use crate::exec::async_calc::PlannedCall;
+
+/// Returns how often a call is made for the rows of `input`: `Exact` is an upper bound, `Inexact` an
+/// estimate, `Absent` means that nothing is known.
+///
+/// It is the number of rows; or, where equal calls are one, of different arguments, which holds as
+/// long as their answers fit `dedup_max_bytes`.
+pub(super) fn calls_of(call: &PlannedCall, input: &Arc<dyn ExecutionPlan>) -> Precision<usize> {
+    let context = StatisticsContext::new();
+    let rows = rows_at_most(input.as_ref(), &context);
+    let reusable = call.function.declaration().is_reusable() && call.options.dedup();
+    let distinct = match statistics(input.as_ref(), &context) {
+        Some(input) if reusable => distinct_arguments(call, &input),
+        _ => Precision::Absent,
+    };
+    match (rows, distinct) {
+        (Precision::Exact(rows), Precision::Exact(distinct)) => {
+            Precision::Exact(rows.min(distinct))
+        }
+        (Precision::Exact(rows), _) => Precision::Exact(rows),
+        (Precision::Inexact(rows), distinct) => match distinct.get_value() {
+            Some(distinct) => Precision::Inexact(rows.min(*distinct)),
+            None => Precision::Inexact(rows),
+        },
+        (Precision::Absent, distinct) => distinct,
+    }
+}
+
+fn statistics(plan: &dyn ExecutionPlan, context: &StatisticsContext) -> Option<Arc<Statistics>> {
+    context.compute(plan, &StatisticsArgs::new()).ok()
+}
+
+/// Returns an upper bound of the rows of a plan, also where only the rows below its filters are
+/// known; else an estimate.
+fn rows_at_most(plan: &dyn ExecutionPlan, context: &StatisticsContext) -> Precision<usize> {
+    let rows = statistics(plan, context).map_or(Precision::Absent, |found| found.num_rows);
+    if let Precision::Exact(_) = rows {
+        return rows;
+    }
+    // A row is in one group of each grouping set, although the operator says that rows get fewer.
+    let aggregate = plan.downcast_ref::<AggregateExec>();
+    let multiplies = aggregate.is_some_and(|aggregate| aggregate.group_expr().has_grouping_set());
+    let below = match (plan.children().as_slice(), plan.cardinality_effect()) {
+        _ if multiplies => Precision::Absent,
+        ([input], CardinalityEffect::Equal | CardinalityEffect::LowerEqual) => {
+            rows_at_most(input.as_ref(), context)
+        }
+        _ => Precision::Absent,
+    };
+    let partitions = plan.output_partitioning().partition_count();
+    let fetched = plan.fetch().map(|rows| rows.saturating_mul(partitions));
+    match (below, fetched) {
+        (Precision::Exact(below), Some(fetched)) => Precision::Exact(below.min(fetched)),
+        (Precision::Exact(below), None) => Precision::Exact(below),
+        (_, Some(fetched)) => Precision::Exact(fetched),
+        (_, None) => rows,
+    }
+}
+
+/// Returns how many different arguments there are, if that is known of each argument.
+fn distinct_arguments(call: &PlannedCall, input: &Statistics) -> Precision<usize> {
+    let declared = call.function.declaration().null_input();
+    let nulls = match call.options.null_input_or(declared) {
+        NullInput::Skip => Precision::Exact(0),
+        NullInput::Send => Precision::Exact(1),
+    };
+    call.args.iter().fold(Precision::Exact(1), |product, arg| {
+        product.multiply(&match arg.downcast_ref::<Column>() {
+            Some(column) => match input.column_statistics.get(column.index()) {
+                Some(column) => column.distinct_count.add(&nulls),
+                None => Precision::Absent,
+            },
+            None if collect_columns(arg).is_empty() && !is_volatile(arg) => Precision::Exact(1),
+            None => Precision::Absent,
+        })
+    })
+}

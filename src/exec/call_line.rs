@@ -1,0 +1,101 @@
+//! [`CallLine`], a call of an operator as EXPLAIN shows it.
+
+use std::fmt;
+
+use datafusion::common::stats::Precision;
+use farcall_udf::{CallOptions, Mode, RetryStrategy};
+
+use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
+use crate::exec::bounds::calls_of;
+
+/// What is called, for which rows, how, and how often at most.
+///
+/// Time-outs and retries are shown where they are not the defaults; `verbose` shows them always.
+pub(super) struct CallLine<'a> {
+    exec: &'a AsyncCalcExec,
+    call: &'a PlannedCall,
+    verbose: bool,
+}
+
+impl<'a> CallLine<'a> {
+    pub(super) fn new(exec: &'a AsyncCalcExec, call: &'a PlannedCall, verbose: bool) -> Self {
+        Self { exec, call, verbose }
+    }
+
+    /// How the call is made: mode, order, batch, window, what a limit wants, limits.
+    fn manner(&self) -> Vec<String> {
+        let (options, side_effects) = (&self.call.options, self.has_side_effects());
+        let mode = options.mode_or(side_effects);
+        let window = match mode {
+            Mode::Async => options.buffer_capacity(),
+            Mode::Sync => 1,
+        };
+        let mut words = vec![
+            mode.to_string(),
+            self.exec.output_mode().to_string(),
+            format!("batch={}", self.call.max_batch_size()),
+            format!("window={window}"),
+        ];
+        let optional = [
+            ("demand", self.exec.demand()),
+            ("max_concurrency", options.concurrency_limit()),
+            ("rpm", options.requests_limit()),
+            ("tpm", options.tokens_limit()),
+        ];
+        for (name, number) in optional {
+            words.extend(number.map(|number| format!("{name}={number}")));
+        }
+        words
+    }
+
+    /// Time-outs of an attempt and of a request, and how often a request is tried.
+    fn patience(&self) -> Vec<String> {
+        let patience = |options: &CallOptions, side_effects| {
+            let attempts = options.attempts_or(side_effects);
+            let strategy = match attempts {
+                1 => RetryStrategy::NoRetry,
+                _ => options.retry_strategy(),
+            };
+            (options.attempt_timeout(), options.timeout(), strategy, attempts)
+        };
+        let (attempt, total, strategy, attempts) =
+            patience(&self.call.options, self.has_side_effects());
+        let usual = patience(&CallOptions::new(), false);
+        let mut words = Vec::new();
+        if self.verbose || (attempt, total) != (usual.0, usual.1) {
+            let [attempt, total] = [attempt, total].map(humantime::format_duration);
+            words.push(format!("timeout={attempt}/{total}"));
+        }
+        if self.verbose || (strategy, attempts) != (usual.2, usual.3) {
+            words.push(format!("retry={strategy}({attempts})"));
+        }
+        words
+    }
+
+    /// How many calls and requests the statistics of the input allow.
+    fn bounds(&self) -> Vec<String> {
+        let (sign, calls) = match calls_of(self.call, self.exec.input()) {
+            Precision::Exact(calls) => ("<=", calls),
+            Precision::Inexact(calls) => ("~", calls),
+            Precision::Absent => return Vec::new(),
+        };
+        let mut words = vec![format!("calls{sign}{calls}")];
+        let batch = self.call.max_batch_size();
+        if batch > 1 {
+            // A partial batch may leave before it is full, so this is never a bound.
+            words.push(format!("requests~{}", calls.div_ceil(batch)));
+        }
+        words
+    }
+
+    fn has_side_effects(&self) -> bool {
+        self.call.function.declaration().has_side_effects()
+    }
+}
+
+impl fmt::Display for CallLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [self.manner(), self.patience(), self.bounds()].concat();
+        write!(f, "{} [{}]", self.call, words.join(", "))
+    }
+}

@@ -1,0 +1,232 @@
+//! [`Demand`], the rule that tells calls how many rows a limit above them wants.
+//!
+//! ```text
+//! Before:                                     After:
+//! CoalescePartitionsExec: fetch=20            FilterExec: __async_0@1, fetch=20
+//!   FilterExec: __async_0@1, fetch=20           AsyncCalcExec: p(x@0) [.., demand=20]
+//!     RepartitionExec: RoundRobinBatch(4)         CoalescePartitionsExec
+//!       AsyncCalcExec: p(x@0)                       DataSourceExec: partitions=2
+//!         DataSourceExec: partitions=2
+//! ```
+//! A call works ahead of whoever reads its rows, up to its window and its buffer, and in every
+//! partition. Below a limit most of that is paid for and thrown away. So a call gets as its demand
+//! the rows that the limit wants, and begins with those ([`Credit`](crate::exec::credit)); what
+//! spreads the rows over partitions in between is removed, because it reads ahead as well; and the
+//! partitions meet below the call instead of above it, because each would serve the limit alone.
+//!
+//! Safe: a demand is where a call begins, not where it ends, so no row can be missing, however many
+//! of them a filter in between drops. Which rows a limit takes is arbitrary unless they are ordered;
+//! partitions that a SortPreservingMergeExec merged above the call are merged by one below it, and
+//! stay where they are if its order could not be kept.
+//! Declines: no limit above a call, or an operator between them that reads all rows before it gives
+//! one out, or matches rows: its input is wanted as a whole.
+//! Needs: runs after DataFusion's rules, which place limits and partitions.
+
+use std::sync::Arc;
+
+use datafusion::config::ConfigOptions;
+use datafusion::error::Result;
+use datafusion::physical_expr::LexOrdering;
+use datafusion::physical_optimizer::PhysicalOptimizerRule;
+use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
+use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
+use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
+
+use crate::exec::async_calc::AsyncCalcExec;
+use crate::exec::plans::{has_call, is_pipelined, map_children, round_robin_input};
+use crate::exec::resolve::ResolveExec;
+use crate::exec::row_id::RowIdExec;
+
+/// Hands the demand of limits down to the calls below them.
+#[derive(Debug, Default)]
+pub struct Demand;
+
+impl PhysicalOptimizerRule for Demand {
+    fn optimize(
+        &self,
+        plan: Arc<dyn ExecutionPlan>,
+        _: &ConfigOptions,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        if !has_call(&plan) {
+            return Ok(plan);
+        }
+        hand_down(plan, None)
+    }
+
+    fn name(&self) -> &str {
+        "demand"
+    }
+
+    fn schema_check(&self) -> bool {
+        true
+    }
+}
+
+/// What is wanted of an operator.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    /// Rows of each partition, if those of all below come through.
+    rows: usize,
+    merge: Merge,
+}
+
+/// Whether the partitions of an operator may meet below a call instead of above it.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Merge {
+    /// They do not meet above, or what is above needs them as they are.
+    No,
+    /// In any order.
+    Any,
+    /// In the order that the rows of each have.
+    Ordered,
+}
+
+fn hand_down(
+    plan: Arc<dyn ExecutionPlan>,
+    wanted: Option<Wanted>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let wanted = limited(&plan, wanted);
+    if let Some(input) = round_robin_input(&plan)
+        && wanted.is_some()
+        && has_call(input)
+    {
+        return hand_down(Arc::clone(input), wanted);
+    }
+    if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
+        return hand_through_ordered(&plan, merge, wanted);
+    }
+    let below = wanted
+        .filter(|_| is_pipelined(&plan))
+        .map(|wanted| Wanted { merge: merge_below(&plan, wanted.merge), ..wanted });
+    let plan = map_children(plan, |_, child| hand_down(child, below))?;
+    if let Some(coalesce) = plan.downcast_ref::<CoalescePartitionsExec>() {
+        return Ok(match partitions(coalesce.input()) {
+            1 => limit(coalesce.input(), coalesce.fetch()),
+            _ => plan,
+        });
+    }
+    match (plan.downcast_ref::<AsyncCalcExec>(), wanted) {
+        (Some(calc), Some(wanted)) => {
+            let input = merged(calc.input(), wanted.merge);
+            Ok(Arc::new(calc.with_input(input)?.with_demand(Some(wanted.rows))))
+        }
+        _ => Ok(plan),
+    }
+}
+
+/// Lowers what is wanted to what an operator gives out at most; a limit makes it so.
+fn limited(plan: &Arc<dyn ExecutionPlan>, wanted: Option<Wanted>) -> Option<Wanted> {
+    let (skip, fetch) = match plan.downcast_ref::<GlobalLimitExec>() {
+        Some(limit) => (limit.skip(), limit.fetch()),
+        None => (0, plan.fetch()),
+    };
+    let rows = wanted.map(|wanted| wanted.rows).into_iter().chain(fetch).min()?;
+    let merge = wanted.map_or(Merge::No, |wanted| wanted.merge);
+    Some(Wanted { rows: rows.saturating_add(skip), merge })
+}
+
+/// Says how partitions below an operator may meet, given how those of its own may.
+fn merge_below(plan: &Arc<dyn ExecutionPlan>, above: Merge) -> Merge {
+    if plan.is::<CoalescePartitionsExec>() {
+        Merge::Any
+    } else if plan.is::<RowIdExec>() || plan.is::<ResolveExec>() {
+        // Numbers tell in which partition a row is.
+        Merge::No
+    } else {
+        above
+    }
+}
+
+/// Hands demand through an operator that merges partitions in order, if the order survives it.
+fn hand_through_ordered(
+    plan: &Arc<dyn ExecutionPlan>,
+    merge: &SortPreservingMergeExec,
+    wanted: Option<Wanted>,
+) -> Result<Arc<dyn ExecutionPlan>> {
+    let below = wanted.map(|wanted| Wanted { merge: Merge::Ordered, ..wanted });
+    let input = hand_down(Arc::clone(merge.input()), below)?;
+    let has_order =
+        |order: &LexOrdering| input.equivalence_properties().ordering_satisfy(order.clone());
+    if !has_order(merge.expr())? {
+        let below = wanted.map(|wanted| Wanted { merge: Merge::No, ..wanted });
+        return map_children(Arc::clone(plan), |_, child| hand_down(child, below));
+    }
+    if partitions(&input) == 1 && partitions(merge.input()) > 1 {
+        return Ok(limit(&input, merge.fetch()));
+    }
+    map_children(Arc::clone(plan), |_, _| Ok(Arc::clone(&input)))
+}
+
+/// Merges partitions, if that is allowed and there are several.
+fn merged(input: &Arc<dyn ExecutionPlan>, merge: Merge) -> Arc<dyn ExecutionPlan> {
+    match (merge, input.output_ordering()) {
+        _ if partitions(input) == 1 => Arc::clone(input),
+        (Merge::Any, _) => Arc::new(CoalescePartitionsExec::new(Arc::clone(input))),
+        (Merge::Ordered, Some(order)) => {
+            Arc::new(SortPreservingMergeExec::new(order.clone(), Arc::clone(input)))
+        }
+        (Merge::No, _) | (Merge::Ordered, None) => Arc::clone(input),
+    }
+}
+
+/// Puts a limit above a single partition, unless it gives out no more rows anyway.
+fn limit(input: &Arc<dyn ExecutionPlan>, fetch: Option<usize>) -> Arc<dyn ExecutionPlan> {
+    match (fetch, input.fetch()) {
+        (None, _) => Arc::clone(input),
+        (Some(fetch), Some(below)) if below <= fetch => Arc::clone(input),
+        (Some(_), _) => Arc::new(GlobalLimitExec::new(Arc::clone(input), 0, fetch)),
+    }
+}
+
+fn partitions(plan: &Arc<dyn ExecutionPlan>) -> usize {
+    plan.output_partitioning().partition_count()
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::exec::testing::plan;
+
+    #[tokio::test]
+    async fn partitions_meet_below_the_call_of_a_limit() {
+        insta::assert_snapshot!(plan("SELECT x FROM t WHERE p(x) LIMIT 20").await, @"");
+    }
+
+    #[tokio::test]
+    async fn an_order_is_kept_by_a_merge_below_the_call() {
+        let sql = "SELECT x FROM sorted WHERE p(x) ORDER BY x LIMIT 20 OFFSET 5";
+        insta::assert_snapshot!(plan(sql).await, @"");
+    }
+
+    #[tokio::test]
+    async fn demand_goes_on_to_the_calls_below_the_first() {
+        let sql = "SELECT x FROM t WHERE p(x) AND p(k) LIMIT 20";
+        insta::assert_snapshot!(plan(sql).await, @"");
+    }
+
+    #[tokio::test]
+    async fn the_sides_of_a_union_have_the_demand_of_the_limit_each() {
+        let sql = "SELECT x FROM t WHERE p(x) UNION ALL SELECT k FROM t WHERE p(k) LIMIT 20";
+        insta::assert_snapshot!(plan(sql).await, @"");
+    }
+
+    #[tokio::test]
+    async fn declines_below_what_reads_all_rows() {
+        for sql in [
+            "SELECT x FROM t WHERE p(x)",
+            "SELECT x FROM t WHERE p(x) ORDER BY k LIMIT 20",
+            "SELECT k, count(*) FROM t WHERE p(x) GROUP BY k LIMIT 20",
+            "SELECT t.x FROM t JOIN sorted s ON t.x = s.k WHERE p(t.x) AND s.k < 5 LIMIT 20",
+        ] {
+            let plan = plan(sql).await;
+            assert!(!plan.contains("demand="), "{sql}\n{plan}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_numbered_rows_of_a_join_stay_in_their_partitions() {
+        let sql =
+            "SELECT t.x, s.k FROM t LEFT JOIN sorted s ON t.x = s.k AND p(t.x + s.x) LIMIT 20";
+        insta::assert_snapshot!(plan(sql).await, @"");
+    }
+}
