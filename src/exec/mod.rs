@@ -10,6 +10,8 @@ mod resolve;
 mod row_id;
 mod scopes;
 
+pub(crate) use driver::{Driver, Lane};
+
 pub use async_calc::{AsyncCalcExec, PlannedCall};
 pub use codec::{FarcallCodec, FunctionSource};
 pub use extension_planner::FarcallQueryPlanner;
