@@ -12,7 +12,9 @@ pub mod metrics;
 pub mod models;
 pub mod session;
 pub mod sql;
+pub mod streams;
 
 pub use farcall_planner as planner;
 pub use farcall_udf as udf;
 pub use session::{FarcallSession, FarcallSessionBuilder};
+pub use streams::{AsyncDataStream, BatchCall};

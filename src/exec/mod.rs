@@ -24,6 +24,8 @@ use std::sync::Arc;
 
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
+pub(crate) use driver::{Driver, Lane};
+
 pub use async_calc::{AsyncCalcExec, PlannedCall};
 pub use codec::{FarcallCodec, FunctionSource};
 pub use demand::Demand;
