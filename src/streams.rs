@@ -18,7 +18,7 @@ use farcall_udf::{
     QueryScope,
 };
 
-use crate::exec::{Driver, Lane};
+use crate::exec::{Credit, Driver, Lane};
 
 /// The only call site of a stream.
 const SITE: u64 = 0;
@@ -271,10 +271,10 @@ fn driver(
         memory.unwrap_or_else(|| Arc::new(UnboundedMemoryPool::default())),
     );
     let options = function.declaration().options().overlay(&options);
-    let site = scope.site(SITE, &function, &options, &result, &Arc::default());
+    let site = scope.site(SITE, 0, &function, &options, &result, &Arc::default());
     let dispatcher = Dispatcher::new(Arc::clone(&scope), site, fields.into())?;
     let lane = Lane { dispatcher, args, guard: None };
-    Ok(Driver::new(scope, input, vec![lane], output, config.batch_size()))
+    Ok(Driver::new(scope, input, vec![lane], output, config.batch_size(), Credit::new(None)))
 }
 
 /// Returns the arguments in the types that the function wants, their fields, and the result's.

@@ -17,14 +17,14 @@ use futures::{Stream, StreamExt};
 /// twice those that were needed, and a filter that passes nearly nothing costs a logarithm of
 /// rounds. It is never a limit itself: whoever waits gets more as long as the input has rows.
 #[derive(Debug)]
-pub(super) struct Credit {
+pub(crate) struct Credit {
     granted: u64,
     reader: Arc<Reader>,
 }
 
 impl Credit {
     /// Begins with the rows that are wanted; `None` lets in any number.
-    pub(super) fn new(demand: Option<usize>) -> Self {
+    pub(crate) fn new(demand: Option<usize>) -> Self {
         let granted = demand.map_or(u64::MAX, |rows| rows.max(1) as u64);
         Self { granted, reader: Arc::default() }
     }

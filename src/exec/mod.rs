@@ -24,6 +24,7 @@ use std::sync::Arc;
 
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 
+pub(crate) use credit::Credit;
 pub(crate) use driver::{Driver, Lane};
 
 pub use async_calc::{AsyncCalcExec, PlannedCall};
