@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn without_a_limit_every_row_may_come_in() {
-        assert_eq!(Credit::new(None).left(1_000_000), usize::MAX);
+        assert!(Credit::new(None).left(1_000_000) > usize::MAX / 2);
         assert_eq!(Credit::new(Some(0)).left(0), 1);
     }
 }

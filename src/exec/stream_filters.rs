@@ -88,7 +88,15 @@ mod tests {
     #[tokio::test]
     async fn rows_move_on_from_call_to_call_and_to_the_client() {
         let sql = "SELECT x FROM t WHERE k < 9 AND p(x) AND p(k)";
-        insta::assert_snapshot!(plan(sql).await, @"");
+        insta::assert_snapshot!(plan(sql).await, @r"
+        StreamingFilterExec: __async_1@1, projection=[x@0]
+          ProjectionExec: expr=[x@0 as x, __async_1@3 as __async_1]
+            AsyncCalcExec: p(k@1) AS __async_1 [async, ordered, batch=1, window=100, calls<=100]
+              StreamingFilterExec: __async_0@2
+                AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, calls<=100]
+                  FilterExec: k@1 < 9
+                    DataSourceExec: partitions=2, partition_sizes=[1, 1]
+        ");
     }
 
     #[tokio::test]
