@@ -18,7 +18,7 @@ use futures::{FutureExt, StreamExt};
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::PollSender;
 
-use crate::exec::credit::{Credit, Reader};
+use crate::exec::credit::{Credit, Reader, Used};
 
 /// One call of the operator in one partition.
 #[derive(Debug)]
@@ -150,10 +150,10 @@ impl Driver {
 
     /// Takes in as many rows of the next batch as the credit allows; `false` if none can come now.
     fn read_input(&mut self, cx: &mut Context<'_>) -> Result<bool> {
-        if self.credit.left(self.pushed_rows) == 0 && self.held.is_empty() {
-            self.credit.poll_grow(self.given_batches, cx);
+        if self.credit.left(self.used()) == 0 && self.held.is_empty() {
+            self.credit.poll_grow(self.used(), self.given_batches, cx);
         }
-        let allowed = self.credit.left(self.pushed_rows);
+        let allowed = self.credit.left(self.used());
         if allowed == 0 {
             return Ok(false);
         }
@@ -174,10 +174,15 @@ impl Driver {
             batch = batch.slice(0, allowed);
         }
         self.push(batch)?;
-        if self.credit.left(self.pushed_rows) == 0 {
+        if self.credit.left(self.used()) == 0 {
             self.lanes.iter_mut().for_each(|lane| lane.dispatcher.flush());
         }
         Ok(true)
+    }
+
+    fn used(&self) -> Used {
+        let calls = self.lanes.iter().map(|lane| lane.dispatcher.queued_calls()).max();
+        Used { rows: self.pushed_rows, calls: calls.unwrap_or_default() }
     }
 
     fn push(&mut self, batch: RecordBatch) -> Result<()> {

@@ -211,18 +211,11 @@ async fn a_limit_over_a_join_whose_pairs_are_called_for_does_not_run_away() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn several_threads_make_no_call_more() {
-    let handle = std::thread::spawn(|| {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).build();
-        runtime.unwrap().block_on(async {
-            let counted = Counted::new(4, 4);
-            for _ in 0..50 {
-                let (rows, [calls, ..]) =
-                    counted.run("SELECT id FROM t WHERE p(id) LIMIT 20").await;
-                assert_eq!((rows.len(), calls), (20, 40));
-            }
-        });
-    });
-    handle.join().unwrap();
+    let counted = Counted::new(4, 4);
+    for _ in 0..50 {
+        let (rows, [calls, ..]) = counted.run("SELECT id FROM t WHERE p(id) LIMIT 20").await;
+        assert_eq!((rows.len(), calls), (20, 40));
+    }
 }

@@ -46,9 +46,13 @@ async fn calls_add_no_sort_and_no_shuffle() {
                 &[("f", 10_000)],
             ),
         ] {
-            let (ours, plain) =
-                (movers(twins.farcall.context(), sql).await, movers(&twins.plain, sql).await);
-            assert_eq!(ours, plain, "{sql} over {partitions}");
+            let ours = movers(twins.farcall.context(), sql).await;
+            let mut plain = movers(&twins.plain, sql).await;
+            for operator in ours {
+                let found = plain.iter().position(|other| *other == operator);
+                let found = found.unwrap_or_else(|| panic!("{operator} is new: {sql}"));
+                plain.remove(found);
+            }
             twins.check(sql, calls).await;
         }
     }

@@ -129,7 +129,21 @@ async fn the_first_row_behind_a_condition_on_a_call_does_not_wait_for_the_last()
 }
 
 #[tokio::test]
-async fn nothing_in_an_endless_plan_gathers_rows() {
+async fn nothing_in_an_endless_plan_gathers_or_spreads_rows() {
     let sql = "SELECT id, g(id) FROM ticks WHERE id > 2 AND f(id) > 4";
-    insta::assert_snapshot!(plan_text(&session(4), sql).await, @"");
+    insta::assert_snapshot!(plan_text(&session(4), sql).await, @r"
+    Projection: ticks.id, __async_1 AS g(ticks.id)
+      AsyncCalc: g(ticks.id) AS __async_1
+        Projection: ticks.id
+          Filter: __async_0 > Int64(4)
+            AsyncCalc: f(ticks.id) AS __async_0
+              Filter: ticks.id > Int64(2)
+                TableScan: ticks projection=[id]
+    ProjectionExec: expr=[id@0 as id, __async_1@1 as g(ticks.id)]
+      AsyncCalcExec: g(id@0) AS __async_1 [async, ordered, batch=32, window=100]
+        StreamingFilterExec: __async_0@1 > 4, projection=[id@0]
+          AsyncCalcExec: f(id@0) AS __async_0 [async, ordered, batch=32, window=100]
+            StreamingFilterExec: id@0 > 2
+              StreamingTableExec: partition_sizes=1, projection=[id], infinite_source=true
+    ");
 }
