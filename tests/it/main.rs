@@ -9,6 +9,7 @@ mod cli;
 mod codec;
 mod concurrency;
 mod docs;
+mod explain;
 mod faults;
 mod functions;
 mod generator;
