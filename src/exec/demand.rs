@@ -161,13 +161,18 @@ fn hand_through_ordered(
 
 /// Merges partitions, if that is allowed and there are several.
 fn merged(input: &Arc<dyn ExecutionPlan>, merge: Merge) -> Arc<dyn ExecutionPlan> {
-    match (merge, input.output_ordering()) {
-        _ if partitions(input) == 1 => Arc::clone(input),
-        (Merge::Any, _) => Arc::new(CoalescePartitionsExec::new(Arc::clone(input))),
-        (Merge::Ordered, Some(order)) => {
-            Arc::new(SortPreservingMergeExec::new(order.clone(), Arc::clone(input)))
+    let input = Arc::clone(input);
+    if partitions(&input) == 1 {
+        return input;
+    }
+    match (merge, input.equivalence_properties().oeq_class().as_ref()) {
+        (Merge::Any, _) => Arc::new(CoalescePartitionsExec::new(input)),
+        (Merge::Ordered, [order]) => {
+            Arc::new(SortPreservingMergeExec::new(order.clone(), Arc::clone(&input)))
         }
-        (Merge::No, _) | (Merge::Ordered, None) => Arc::clone(input),
+        // Merged by one of several orders, the rows would lose the others, which DataFusion's
+        // properties do not say.
+        (Merge::No | Merge::Ordered, _) => input,
     }
 }
 

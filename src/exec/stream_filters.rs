@@ -69,10 +69,10 @@ fn keep_moving(plan: Arc<dyn ExecutionPlan>, awaited: bool) -> Result<Arc<dyn Ex
     let plan = map_children(plan, |_, child| keep_moving(child, awaited_below))?;
     let Some(filter) = plan.downcast_ref::<FilterExec>() else { return Ok(plan) };
     let unbounded = filter.input().boundedness().is_unbounded();
-    if !unbounded && !(awaited && comes_from_call(filter.input())) {
-        return Ok(plan);
+    if unbounded || awaited && comes_from_call(filter.input()) {
+        return Ok(Arc::new(StreamingFilterExec::new(Arc::new(filter.clone()))));
     }
-    Ok(Arc::new(StreamingFilterExec::new(Arc::new(filter.clone()))))
+    Ok(plan)
 }
 
 /// Says whether rows reach the output of a plan as calls are answered.

@@ -199,6 +199,26 @@ async fn the_order_of_a_sorted_table_is_kept_and_the_bound_too() {
 }
 
 #[tokio::test]
+async fn rows_that_have_two_orders_come_in_the_one_that_was_asked_for() {
+    let counted = Counted::new(2, 1);
+    // Each partition is sorted by `a` and by `b`; merged by one of them, they are not by the other.
+    let part = |a: i64, b: i64| {
+        let column = |from| Arc::new(Int64Array::from_iter_values((0..50).map(|x| 2 * x + from)));
+        let columns: [(&str, ArrayRef); 2] = [("a", column(a)), ("b", column(b))];
+        vec![arrow::array::RecordBatch::try_from_iter(columns).unwrap()]
+    };
+    let parts = vec![part(0, 1_000), part(200, 0)];
+    let table = MemTable::try_new(parts[0][0].schema(), parts).unwrap();
+    let order = |name: &str| vec![col(name).sort(true, false)];
+    let table = table.with_sort_order(vec![order("a"), order("b")]);
+    counted.session.context().register_table("two", Arc::new(table)).unwrap();
+    for (order, first) in [("a", "|0|1000|"), ("b", "|200|0|")] {
+        let sql = format!("SELECT a, b FROM two WHERE p(b) ORDER BY {order} LIMIT 3");
+        assert_eq!(counted.run(&sql).await.0[0], first, "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn a_limit_over_a_join_whose_pairs_are_called_for_does_not_run_away() {
     for (target, source) in PARTITIONS {
         let counted = Counted::new(target, source);
