@@ -272,6 +272,18 @@ mod tests {
     async fn the_numbered_rows_of_a_join_stay_in_their_partitions() {
         let sql = "SELECT x FROM t WHERE EXISTS \
                    (SELECT 1 FROM sorted s WHERE s.k = t.x AND p(t.x + s.x)) LIMIT 20";
-        insta::assert_snapshot!(plan_at(2, sql).await, @"");
+        insta::assert_snapshot!(plan_at(2, sql).await, @r"
+        CoalescePartitionsExec: fetch=20
+          LocalLimitExec: fetch=20
+            ResolveExec: Semi rows __async_0@1 where __async_2@2
+              ProjectionExec: expr=[x@0 as x, __async_0@1 as __async_0, __async_1@4 IS NOT DISTINCT FROM true AND __async_3@5 IS NOT DISTINCT FROM true as __async_2]
+                AsyncCalcExec: p(x@0 + x@3) AS __async_3 WHEN __async_1@4 IS NOT DISTINCT FROM true [async, ordered, batch=1, window=100, demand=20]
+                  HashJoinExec: mode=CollectLeft, join_type=Right, on=[(k@0, x@0)], projection=[x@3, __async_0@4, k@0, x@1, __async_1@2]
+                    CoalescePartitionsExec
+                      ProjectionExec: expr=[k@1 as k, x@0 as x, true as __async_1]
+                        DataSourceExec: partitions=2, partition_sizes=[1, 1], output_ordering=x@0 ASC NULLS LAST
+                    RowIdExec: __async_0
+                      DataSourceExec: partitions=2, partition_sizes=[1, 1]
+        ");
     }
 }
