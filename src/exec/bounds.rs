@@ -90,3 +90,72 @@ fn distinct_arguments(call: &PlannedCall, input: &Statistics) -> Precision<usize
         })
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use datafusion::arrow::datatypes::{DataType, Field, Schema};
+    use datafusion::common::stats::ColumnStatistics;
+    use datafusion::physical_expr::PhysicalExpr;
+    use datafusion::physical_expr::expressions::lit;
+    use datafusion::physical_plan::test::exec::StatisticsExec;
+    use farcall_udf::CallOptions;
+    use farcall_udf::testing::ScriptedFunction;
+
+    use super::*;
+
+    #[test]
+    fn equal_calls_count_once() {
+        use Precision::{Absent, Exact, Inexact};
+        for (rows, distinct, expected) in [
+            (Exact(1_000), Exact(7), Exact(7)),
+            (Exact(5), Exact(7), Exact(5)),
+            // An estimate is no bound.
+            (Exact(1_000), Inexact(7), Exact(1_000)),
+            (Exact(1_000), Absent, Exact(1_000)),
+            (Inexact(1_000), Exact(7), Inexact(7)),
+            (Inexact(1_000), Absent, Inexact(1_000)),
+            (Absent, Exact(7), Exact(7)),
+            (Absent, Absent, Absent),
+        ] {
+            let found = calls_of(&call(CallOptions::new(), column()), &input(rows, distinct));
+            assert_eq!(found, expected, "{rows:?} {distinct:?}");
+        }
+    }
+
+    #[test]
+    fn a_null_that_is_sent_is_a_call_of_its_own() {
+        let send = CallOptions::new().with_null_input(NullInput::Send);
+        let input = input(Precision::Exact(1_000), Precision::Exact(7));
+        assert_eq!(calls_of(&call(send.clone(), column()), &input), Precision::Exact(8));
+        assert_eq!(calls_of(&call(send, lit(3_i64)), &input), Precision::Exact(1));
+    }
+
+    #[test]
+    fn without_dedup_every_row_is_a_call() {
+        let input = input(Precision::Exact(1_000), Precision::Exact(7));
+        let options = CallOptions::new().with_dedup(false);
+        assert_eq!(calls_of(&call(options, column()), &input), Precision::Exact(1_000));
+    }
+
+    fn column() -> Arc<dyn PhysicalExpr> {
+        Arc::new(Column::new("x", 0))
+    }
+
+    fn call(options: CallOptions, arg: Arc<dyn PhysicalExpr>) -> PlannedCall {
+        let (function, _) = ScriptedFunction::new("f").build();
+        let field = Arc::new(Field::new("__async_0", DataType::Int64, true));
+        PlannedCall { function, site: 1, options, args: vec![arg], guard: None, field }
+    }
+
+    fn input(rows: Precision<usize>, distinct: Precision<usize>) -> Arc<dyn ExecutionPlan> {
+        let schema = Schema::new(vec![Field::new("x", DataType::Int64, true)]);
+        let mut column = ColumnStatistics::new_unknown();
+        column.distinct_count = distinct;
+        let statistics = Statistics {
+            num_rows: rows,
+            total_byte_size: Precision::Absent,
+            column_statistics: vec![column],
+        };
+        Arc::new(StatisticsExec::new(statistics, schema))
+    }
+}

@@ -1,4 +1,4 @@
-//! [`Credit`], the rows that a limit above lets into the calls of one partition.
+//! [`Credit`], the rows and calls that a limit above allows one partition.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,23 +10,34 @@ use datafusion::execution::SendableRecordBatchStream;
 use futures::task::AtomicWaker;
 use futures::{Stream, StreamExt};
 
-/// How many rows a partition may take in while a limit above wants only some.
+/// How many rows a partition may take in, and how many calls it may make for them, while a limit
+/// above wants only some rows.
 ///
-/// It begins with the rows that the limit wants. When all of them are given out and the reader still
-/// waits for more (a filter in between dropped some), it doubles, so that the calls made stay below
-/// twice those that were needed, and a filter that passes nearly nothing costs a logarithm of
-/// rounds. It is never a limit itself: whoever waits gets more as long as the input has rows.
+/// Both begin with the rows that the limit wants. When all that came in is given out and the reader
+/// still waits for more (a filter in between dropped some), what is used up doubles, so that the calls
+/// made stay below twice those that were needed, and a filter that passes nearly nothing costs a
+/// logarithm of rounds. Rows and calls count apart, because many rows may need no call, and then
+/// suddenly all do. It is never a limit itself: whoever waits gets more while the input has rows.
 #[derive(Debug)]
 pub(crate) struct Credit {
-    granted: u64,
+    granted: Used,
     reader: Arc<Reader>,
+}
+
+/// What a partition has used of its credit.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Used {
+    /// Rows taken in.
+    pub(super) rows: u64,
+    /// Calls made for them, of the call that has made the most.
+    pub(super) calls: u64,
 }
 
 impl Credit {
     /// Begins with the rows that are wanted; `None` lets in any number.
     pub(crate) fn new(demand: Option<usize>) -> Self {
-        let granted = demand.map_or(u64::MAX, |rows| rows.max(1) as u64);
-        Self { granted, reader: Arc::default() }
+        let rows = demand.map_or(u64::MAX, |rows| rows.max(1) as u64);
+        Self { granted: Used { rows, calls: rows }, reader: Arc::default() }
     }
 
     /// Returns where the reader says that it waits.
@@ -34,16 +45,24 @@ impl Credit {
         &self.reader
     }
 
-    /// Returns how many rows may come in beside those `taken` in already.
-    pub(super) fn left(&self, taken: u64) -> usize {
-        usize::try_from(self.granted.saturating_sub(taken)).unwrap_or(usize::MAX)
+    /// Returns how many further rows may come in, each of which may need a call.
+    pub(super) fn left(&self, used: Used) -> usize {
+        let rows = self.granted.rows.saturating_sub(used.rows);
+        let calls = self.granted.calls.saturating_sub(used.calls);
+        usize::try_from(rows.min(calls)).unwrap_or(usize::MAX)
     }
 
-    /// Doubles if the reader has the `given` batches and waits for more; else it wakes the task when
-    /// that is so.
-    pub(super) fn poll_grow(&mut self, given: u64, cx: &Context<'_>) {
+    /// Doubles what is used up if the reader has the `given` batches and waits for more; else it
+    /// wakes the task when that is so.
+    pub(super) fn poll_grow(&mut self, used: Used, given: u64, cx: &Context<'_>) {
         if self.reader.waits_after(given, cx) {
-            self.granted = self.granted.saturating_mul(2);
+            let double = |granted: &mut u64, used| {
+                if *granted <= used {
+                    *granted = granted.saturating_mul(2);
+                }
+            };
+            double(&mut self.granted.rows, used.rows);
+            double(&mut self.granted.calls, used.calls);
         }
     }
 }
@@ -99,27 +118,42 @@ mod tests {
     #[test]
     fn doubles_when_the_reader_has_everything_and_waits() {
         let (mut credit, cx) = (Credit::new(Some(20)), Context::from_waker(Waker::noop()));
-        assert_eq!((credit.left(0), credit.left(20)), (20, 0));
+        assert_eq!((credit.left(used(0, 0)), credit.left(used(20, 20))), (20, 0));
         credit.reader().wait(3);
-        credit.poll_grow(3, &cx);
-        assert_eq!(credit.left(20), 20);
-        credit.poll_grow(3, &cx);
-        assert_eq!(credit.left(40), 40);
+        credit.poll_grow(used(20, 20), 3, &cx);
+        assert_eq!(credit.left(used(20, 20)), 20);
+        credit.poll_grow(used(40, 40), 3, &cx);
+        assert_eq!(credit.left(used(40, 40)), 40);
+    }
+
+    #[test]
+    fn rows_without_a_call_do_not_raise_the_calls() {
+        let (mut credit, cx) = (Credit::new(Some(20)), Context::from_waker(Waker::noop()));
+        credit.reader().wait(0);
+        credit.poll_grow(used(20, 0), 0, &cx);
+        assert_eq!((credit.left(used(20, 0)), credit.left(used(30, 7))), (20, 10));
+        assert_eq!(credit.left(used(35, 17)), 3);
+        credit.poll_grow(used(38, 20), 0, &cx);
+        assert_eq!(credit.left(used(38, 20)), 2);
     }
 
     #[test]
     fn stays_while_the_reader_is_busy_or_has_a_batch_before_it() {
         let (mut credit, cx) = (Credit::new(Some(20)), Context::from_waker(Waker::noop()));
-        credit.poll_grow(0, &cx);
+        credit.poll_grow(used(20, 20), 0, &cx);
         // It began to wait before the last batch was sent.
         credit.reader().wait(2);
-        credit.poll_grow(3, &cx);
-        assert_eq!(credit.left(20), 0);
+        credit.poll_grow(used(20, 20), 3, &cx);
+        assert_eq!(credit.left(used(20, 20)), 0);
     }
 
     #[test]
     fn without_a_limit_every_row_may_come_in() {
-        assert_eq!(Credit::new(None).left(1_000_000), usize::MAX);
-        assert_eq!(Credit::new(Some(0)).left(0), 1);
+        assert!(Credit::new(None).left(used(1_000_000, 1_000_000)) > usize::MAX / 2);
+        assert_eq!(Credit::new(Some(0)).left(used(0, 0)), 1);
+    }
+
+    fn used(rows: u64, calls: u64) -> Used {
+        Used { rows, calls }
     }
 }

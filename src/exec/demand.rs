@@ -30,6 +30,7 @@ use datafusion::physical_expr::LexOrdering;
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::limit::GlobalLimitExec;
+use datafusion::physical_plan::projection::ProjectionExec;
 use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
@@ -160,22 +161,35 @@ fn hand_through_ordered(
 
 /// Merges partitions, if that is allowed and there are several.
 fn merged(input: &Arc<dyn ExecutionPlan>, merge: Merge) -> Arc<dyn ExecutionPlan> {
-    match (merge, input.output_ordering()) {
-        _ if partitions(input) == 1 => Arc::clone(input),
-        (Merge::Any, _) => Arc::new(CoalescePartitionsExec::new(Arc::clone(input))),
-        (Merge::Ordered, Some(order)) => {
-            Arc::new(SortPreservingMergeExec::new(order.clone(), Arc::clone(input)))
+    let input = Arc::clone(input);
+    if partitions(&input) == 1 {
+        return input;
+    }
+    match (merge, input.equivalence_properties().oeq_class().as_ref()) {
+        (Merge::Any, _) => Arc::new(CoalescePartitionsExec::new(input)),
+        (Merge::Ordered, [order]) => {
+            Arc::new(SortPreservingMergeExec::new(order.clone(), Arc::clone(&input)))
         }
-        (Merge::No, _) | (Merge::Ordered, None) => Arc::clone(input),
+        // Merged by one of several orders, the rows would lose the others, which DataFusion's
+        // properties do not say.
+        (Merge::No | Merge::Ordered, _) => input,
     }
 }
 
 /// Puts a limit above a single partition, unless it gives out no more rows anyway.
 fn limit(input: &Arc<dyn ExecutionPlan>, fetch: Option<usize>) -> Arc<dyn ExecutionPlan> {
-    match (fetch, input.fetch()) {
+    match (fetch, rows_at_most(input)) {
         (None, _) => Arc::clone(input),
         (Some(fetch), Some(below)) if below <= fetch => Arc::clone(input),
         (Some(_), _) => Arc::new(GlobalLimitExec::new(Arc::clone(input), 0, fetch)),
+    }
+}
+
+/// Returns how many rows a partition gives out at most.
+fn rows_at_most(plan: &Arc<dyn ExecutionPlan>) -> Option<usize> {
+    match plan.downcast_ref::<ProjectionExec>() {
+        Some(projection) => rows_at_most(projection.input()),
+        None => plan.fetch(),
     }
 }
 
@@ -185,29 +199,60 @@ fn partitions(plan: &Arc<dyn ExecutionPlan>) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use crate::exec::testing::plan;
+    use crate::exec::testing::{plan, plan_at};
 
     #[tokio::test]
     async fn partitions_meet_below_the_call_of_a_limit() {
-        insta::assert_snapshot!(plan("SELECT x FROM t WHERE p(x) LIMIT 20").await, @"");
+        insta::assert_snapshot!(plan("SELECT x FROM t WHERE p(x) LIMIT 20").await, @r"
+        StreamingFilterExec: __async_0@1, projection=[x@0], fetch=20
+          AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+            CoalescePartitionsExec
+              DataSourceExec: partitions=2, partition_sizes=[1, 1]
+        ");
     }
 
     #[tokio::test]
     async fn an_order_is_kept_by_a_merge_below_the_call() {
         let sql = "SELECT x FROM sorted WHERE p(x) ORDER BY x LIMIT 20 OFFSET 5";
-        insta::assert_snapshot!(plan(sql).await, @"");
+        insta::assert_snapshot!(plan(sql).await, @r"
+        GlobalLimitExec: skip=5, fetch=20
+          StreamingFilterExec: __async_0@1, projection=[x@0], fetch=25
+            AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=25, calls<=100]
+              SortPreservingMergeExec: [x@0 ASC NULLS LAST]
+                DataSourceExec: partitions=2, partition_sizes=[1, 1], output_ordering=x@0 ASC NULLS LAST
+        ");
     }
 
     #[tokio::test]
     async fn demand_goes_on_to_the_calls_below_the_first() {
         let sql = "SELECT x FROM t WHERE p(x) AND p(k) LIMIT 20";
-        insta::assert_snapshot!(plan(sql).await, @"");
+        insta::assert_snapshot!(plan(sql).await, @r"
+        StreamingFilterExec: __async_1@1, projection=[x@0], fetch=20
+          ProjectionExec: expr=[x@0 as x, __async_1@3 as __async_1]
+            AsyncCalcExec: p(k@1) AS __async_1 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+              StreamingFilterExec: __async_0@2
+                AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+                  CoalescePartitionsExec
+                    DataSourceExec: partitions=2, partition_sizes=[1, 1]
+        ");
     }
 
     #[tokio::test]
     async fn the_sides_of_a_union_have_the_demand_of_the_limit_each() {
         let sql = "SELECT x FROM t WHERE p(x) UNION ALL SELECT k FROM t WHERE p(k) LIMIT 20";
-        insta::assert_snapshot!(plan(sql).await, @"");
+        insta::assert_snapshot!(plan(sql).await, @r"
+        CoalescePartitionsExec: fetch=20
+          UnionExec
+            StreamingFilterExec: __async_0@1, projection=[x@0], fetch=20
+              AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+                CoalescePartitionsExec
+                  DataSourceExec: partitions=2, partition_sizes=[1, 1]
+            ProjectionExec: expr=[k@0 as x]
+              StreamingFilterExec: __async_1@1, projection=[k@0], fetch=20
+                AsyncCalcExec: p(k@0) AS __async_1 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+                  CoalescePartitionsExec
+                    DataSourceExec: partitions=2, partition_sizes=[1, 1]
+        ");
     }
 
     #[tokio::test]
@@ -225,8 +270,20 @@ mod tests {
 
     #[tokio::test]
     async fn the_numbered_rows_of_a_join_stay_in_their_partitions() {
-        let sql =
-            "SELECT t.x, s.k FROM t LEFT JOIN sorted s ON t.x = s.k AND p(t.x + s.x) LIMIT 20";
-        insta::assert_snapshot!(plan(sql).await, @"");
+        let sql = "SELECT x FROM t WHERE EXISTS \
+                   (SELECT 1 FROM sorted s WHERE s.k = t.x AND p(t.x + s.x)) LIMIT 20";
+        insta::assert_snapshot!(plan_at(2, sql).await, @r"
+        CoalescePartitionsExec: fetch=20
+          LocalLimitExec: fetch=20
+            ResolveExec: Semi rows __async_0@1 where __async_2@2
+              ProjectionExec: expr=[x@0 as x, __async_0@1 as __async_0, __async_1@4 IS NOT DISTINCT FROM true AND __async_3@5 IS NOT DISTINCT FROM true as __async_2]
+                AsyncCalcExec: p(x@0 + x@3) AS __async_3 WHEN __async_1@4 IS NOT DISTINCT FROM true [async, ordered, batch=1, window=100, demand=20]
+                  HashJoinExec: mode=CollectLeft, join_type=Right, on=[(k@0, x@0)], projection=[x@3, __async_0@4, k@0, x@1, __async_1@2]
+                    CoalescePartitionsExec
+                      ProjectionExec: expr=[k@1 as k, x@0 as x, true as __async_1]
+                        DataSourceExec: partitions=2, partition_sizes=[1, 1], output_ordering=x@0 ASC NULLS LAST
+                    RowIdExec: __async_0
+                      DataSourceExec: partitions=2, partition_sizes=[1, 1]
+        ");
     }
 }

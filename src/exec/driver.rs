@@ -18,7 +18,7 @@ use futures::{FutureExt, StreamExt, TryStreamExt};
 use tokio::sync::mpsc::Sender;
 use tokio_util::sync::PollSender;
 
-use crate::exec::credit::{Credit, announce};
+use crate::exec::credit::{Credit, Used, announce};
 use crate::exec::held_rows::HeldRows;
 
 /// One call of the operator in one partition.
@@ -171,10 +171,10 @@ impl Driver {
     /// Takes in as many rows of the next batch as the credit allows, if the memory pool has room for
     /// them; says whether something changed.
     fn read_input(&mut self, answers: usize, cx: &mut Context<'_>) -> Result<bool> {
-        if self.credit.left(self.held.taken()) == 0 && self.held.is_empty() {
-            self.credit.poll_grow(self.given_batches, cx);
+        if self.credit.left(self.used()) == 0 && self.held.is_empty() {
+            self.credit.poll_grow(self.used(), self.given_batches, cx);
         }
-        let allowed = self.credit.left(self.held.taken());
+        let allowed = self.credit.left(self.used());
         if allowed == 0 {
             return Ok(false);
         }
@@ -206,10 +206,15 @@ impl Driver {
         for lane in &mut self.lanes {
             lane.push(&part)?;
         }
-        if self.credit.left(self.held.taken()) == 0 {
+        if self.credit.left(self.used()) == 0 {
             self.flush();
         }
         Ok(true)
+    }
+
+    fn used(&self) -> Used {
+        let calls = self.lanes.iter().map(|lane| lane.dispatcher.queued_calls()).max();
+        Used { rows: self.held.taken(), calls: calls.unwrap_or_default() }
     }
 
     /// Lets requests leave that wait to fill up: no further rows come before some are given out.

@@ -93,9 +93,10 @@ fn is_observed_below(plan: &Arc<dyn ExecutionPlan>, observed: bool) -> bool {
     if let Some(calc) = plan.downcast_ref::<AsyncCalcExec>() {
         return observed || calc.calls().iter().any(is_sequential);
     }
+    let repartition = plan.downcast_ref::<RepartitionExec>();
+    let mixes = repartition.is_some_and(|repartition| !repartition.preserve_order());
     // Row numbers are given out in the order of rows, and whoever uses them requires that order.
-    let passes = is_pipelined(plan) && !plan.is::<RowIdExec>() || plan.is::<RepartitionExec>();
-    observed || !passes
+    observed || !(mixes || is_pipelined(plan) && !plan.is::<RowIdExec>())
 }
 
 /// Says whether all of an aggregation's functions give the same for any order of their rows.

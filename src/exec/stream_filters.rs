@@ -4,8 +4,8 @@
 //! Before:                                     After:
 //! FilterExec: __async_0@1                     StreamingFilterExec: __async_0@1
 //!   RepartitionExec: RoundRobinBatch(4)         AsyncCalcExec: p(x@0)
-//!     AsyncCalcExec: p(x@0)                       StreamingTableExec: infinite_source=true
-//!       StreamingTableExec: infinite_source=true
+//!     AsyncCalcExec: p(x@0)                       DataSourceExec: partitions=1
+//!       DataSourceExec: partitions=1
 //! ```
 //! FilterExec and, on bounded inputs, RepartitionExec hold rows back until 8192 are together. That is
 //! right where rows come as fast as the processor can look at them, and wrong where they come slowly:
@@ -13,7 +13,8 @@
 //! call for its first argument, until thousands of calls below are answered.
 //!
 //! Replaced is a filter over an unbounded input, and one whose rows come from a call and go on to
-//! another call or to the client; a round-robin repartitioning between them is dropped. Below an
+//! another call or to the client; a round-robin repartitioning on their way is dropped, also above an
+//! endless source: its rows stay in order, and fill one batch of a call instead of several. Below an
 //! aggregate, a sort or a join nobody waits for the first row, and full batches are better.
 //! Safe: the same rows in the same order; round-robin partitions promise nothing.
 //! Declines: no call in the plan.
@@ -60,7 +61,7 @@ impl PhysicalOptimizerRule for StreamFilters {
 fn keep_moving(plan: Arc<dyn ExecutionPlan>, awaited: bool) -> Result<Arc<dyn ExecutionPlan>> {
     if let Some(input) = round_robin_input(&plan)
         && awaited
-        && comes_from_call(input)
+        && (comes_from_call(input) || input.boundedness().is_unbounded())
     {
         return keep_moving(Arc::clone(input), awaited);
     }
@@ -68,10 +69,10 @@ fn keep_moving(plan: Arc<dyn ExecutionPlan>, awaited: bool) -> Result<Arc<dyn Ex
     let plan = map_children(plan, |_, child| keep_moving(child, awaited_below))?;
     let Some(filter) = plan.downcast_ref::<FilterExec>() else { return Ok(plan) };
     let unbounded = filter.input().boundedness().is_unbounded();
-    if !unbounded && !(awaited && comes_from_call(filter.input())) {
-        return Ok(plan);
+    if unbounded || awaited && comes_from_call(filter.input()) {
+        return Ok(Arc::new(StreamingFilterExec::new(Arc::new(filter.clone()))));
     }
-    Ok(Arc::new(StreamingFilterExec::new(Arc::new(filter.clone()))))
+    Ok(plan)
 }
 
 /// Says whether rows reach the output of a plan as calls are answered.
@@ -88,7 +89,15 @@ mod tests {
     #[tokio::test]
     async fn rows_move_on_from_call_to_call_and_to_the_client() {
         let sql = "SELECT x FROM t WHERE k < 9 AND p(x) AND p(k)";
-        insta::assert_snapshot!(plan(sql).await, @"");
+        insta::assert_snapshot!(plan(sql).await, @r"
+        StreamingFilterExec: __async_1@1, projection=[x@0]
+          ProjectionExec: expr=[x@0 as x, __async_1@3 as __async_1]
+            AsyncCalcExec: p(k@1) AS __async_1 [async, ordered, batch=1, window=100, calls<=100]
+              StreamingFilterExec: __async_0@2
+                AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, calls<=100]
+                  FilterExec: k@1 < 9
+                    DataSourceExec: partitions=2, partition_sizes=[1, 1]
+        ");
     }
 
     #[tokio::test]

@@ -14,10 +14,9 @@ use farcall_udf::{CallError, CallOptions, async_fn};
 
 use crate::FarcallSession;
 
-/// A session with tables `t` and `sorted` (by `x`), both of `x` and `k`, in two partitions; four are
-/// aimed at.
-pub(super) fn session() -> FarcallSession {
-    let config = SessionConfig::new().with_target_partitions(4);
+/// A session with tables `t` and `sorted` (by `x`), both of `x` and `k`, in two partitions.
+fn session(target_partitions: usize) -> FarcallSession {
+    let config = SessionConfig::new().with_target_partitions(target_partitions);
     let session = FarcallSession::builder().with_config(config).build().unwrap();
     session.register(async_fn("f", |x: i64| async move { Ok::<i64, CallError>(x + 1) }));
     session.register(async_fn("g", |x: i64| async move { Ok::<i64, CallError>(x + 2) }));
@@ -36,9 +35,15 @@ pub(super) fn session() -> FarcallSession {
     session
 }
 
-/// Plans a query, and checks that the plan would run and that no rule would change it further.
+/// Plans a query at four target partitions, twice as many as the tables have.
 pub(super) async fn plan(sql: &str) -> String {
-    let plan = session().sql(sql).await.unwrap().create_physical_plan().await.unwrap();
+    plan_at(4, sql).await
+}
+
+/// Plans a query, and checks that the plan would run and that no rule would change it further.
+pub(super) async fn plan_at(target_partitions: usize, sql: &str) -> String {
+    let plan =
+        session(target_partitions).sql(sql).await.unwrap().create_physical_plan().await.unwrap();
     let config = ConfigOptions::new();
     SanityCheckPlan::new().optimize(Arc::clone(&plan), &config).unwrap();
     for rule in super::physical_optimizer_rules() {

@@ -34,8 +34,8 @@ Projection: t.x, __async_0 AS v
     AsyncCalc: g(t.x) AS __async_1
       TableScan: t projection=[x]
 ProjectionExec: expr=[x@0 as x, __async_0@2 as v]
-  AsyncCalcExec: f(__async_1@1) AS __async_0 [async, ordered, batch=32, window=100]
-    AsyncCalcExec: g(x@0) AS __async_1 [async, ordered, batch=32, window=100]
+  AsyncCalcExec: f(__async_1@1) AS __async_0 [async, ordered, batch=32, window=100, calls<=10000, requests~313]
+    AsyncCalcExec: g(x@0) AS __async_1 [async, ordered, batch=32, window=100, calls<=10000, requests~313]
       DataSourceExec: partitions=2, partition_sizes=[1, 1]
 "
 );
@@ -50,7 +50,7 @@ Projection: __async_0 AS a, __async_1 AS b
     AsyncCalc: f(t.x) AS __async_0
       TableScan: t projection=[x]
 ProjectionExec: expr=[__async_0@1 as a, __async_1@2 as b]
-  AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100], g(x@0) AS __async_1 [async, ordered, batch=32, window=100]
+  AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100, calls<=10000, requests~313], g(x@0) AS __async_1 [async, ordered, batch=32, window=100, calls<=10000, requests~313]
     DataSourceExec: partitions=2, partition_sizes=[1, 1]
 "
 );
@@ -65,8 +65,8 @@ Projection: t.x, __async_0 AS v
     AsyncCalc: f(t.x) AS __async_0
       TableScan: t projection=[x]
 ProjectionExec: expr=[x@0 as x, __async_0@1 as v]
-  FilterExec: __async_0@1 > 1005000
-    AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100]
+  StreamingFilterExec: __async_0@1 > 1005000
+    AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100, calls<=10000, requests~313]
       DataSourceExec: partitions=2, partition_sizes=[1, 1]
 "
 );
@@ -82,9 +82,9 @@ Projection: t.x
       AsyncCalc: p(t.x) AS __async_0
         Filter: t.k < Int64(10)
           TableScan: t projection=[x, k]
-FilterExec: __async_0@1, projection=[x@0]
+StreamingFilterExec: __async_0@1, projection=[x@0]
   ProjectionExec: expr=[x@0 as x, __async_0@2 as __async_0]
-    AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=32, window=100]
+    AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=32, window=100, calls<=10000, requests~313]
       FilterExec: k@1 < 10
         DataSourceExec: partitions=2, partition_sizes=[1, 1]
 "
@@ -99,7 +99,7 @@ Projection: CASE WHEN t.k < Int64(10) THEN __async_0 END AS v
   AsyncCalc: f(t.x) AS __async_0 WHEN t.k < Int64(10) IS TRUE
     TableScan: t projection=[x, k]
 ProjectionExec: expr=[CASE WHEN k@1 < 10 THEN __async_0@2 END as v]
-  AsyncCalcExec: f(x@0) AS __async_0 WHEN (k@1 < 10) IS NOT DISTINCT FROM true [async, ordered, batch=32, window=100]
+  AsyncCalcExec: f(x@0) AS __async_0 WHEN (k@1 < 10) IS NOT DISTINCT FROM true [async, ordered, batch=32, window=100, calls<=10000, requests~313]
     DataSourceExec: partitions=2, partition_sizes=[1, 1]
 "
 );
@@ -114,7 +114,7 @@ Projection: CASE WHEN t.k != Int64(0) THEN __async_0 END AS v
   AsyncCalc: f(t.x / t.k) AS __async_0 WHEN t.k != Int64(0) IS TRUE
     TableScan: t projection=[x, k]
 ProjectionExec: expr=[CASE WHEN k@1 != 0 THEN __async_0@2 END as v]
-  AsyncCalcExec: f(x@0 / k@1) AS __async_0 WHEN (k@1 != 0) IS NOT DISTINCT FROM true [async, ordered, batch=32, window=100]
+  AsyncCalcExec: f(x@0 / k@1) AS __async_0 WHEN (k@1 != 0) IS NOT DISTINCT FROM true [async, ordered, batch=32, window=100, calls<=10000, requests~313]
     DataSourceExec: partitions=2, partition_sizes=[1, 1]
 "
 );
@@ -135,7 +135,7 @@ ProjectionExec: expr=[sum(f(t.x))@0 as a, sum(g(t.x))@1 as b]
     CoalescePartitionsExec
       AggregateExec: mode=Partial, gby=[], aggr=[sum(__async_0) as sum(f(t.x)), sum(__async_1) as sum(g(t.x))]
         ProjectionExec: expr=[__async_0@1 as __async_0, __async_1@2 as __async_1]
-          AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100], g(x@0) AS __async_1 [async, ordered, batch=32, window=100]
+          AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100, calls<=10000, requests~313], g(x@0) AS __async_1 [async, ordered, batch=32, window=100, calls<=10000, requests~313]
             DataSourceExec: partitions=2, partition_sizes=[1, 1]
 "
 );
@@ -149,7 +149,7 @@ Projection: get_field(__async_0, Utf8("foo")) AS foo, get_field(__async_0, Utf8(
   AsyncCalc: pair(t.x) AS __async_0
     TableScan: t projection=[x]
 ProjectionExec: expr=[get_field(__async_0@1, foo) as foo, get_field(__async_0@1, bar) as bar]
-  AsyncCalcExec: pair(x@0) AS __async_0 [async, ordered, batch=32, window=100]
+  AsyncCalcExec: pair(x@0) AS __async_0 [async, ordered, batch=32, window=100, calls<=10000, requests~313]
     DataSourceExec: partitions=2, partition_sizes=[1, 1]
 "#
 );
@@ -257,4 +257,33 @@ async fn unordered_output_lets_later_rows_pass_a_slow_one() {
     let sorted = format!("{sql} ORDER BY value");
     let sorted = session.sql(&sorted).await.unwrap().collect().await.unwrap();
     assert_eq!(crate::support::twins::lines(&sorted), ordered);
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_overtake_a_slow_one_where_nobody_sees_their_order() {
+    use std::time::Duration;
+
+    use farcall::udf::{CallError, CallOptions, async_fn};
+
+    let session = crate::support::remote::session(1);
+    let slow = async_fn("slow_first", |x: i64| async move {
+        tokio::time::sleep(Duration::from_secs(if x == 0 { 10 } else { 1 })).await;
+        Ok::<i64, CallError>(10 * x)
+    });
+    let options = CallOptions::new().with_buffer_capacity(10).with_max_buffered_rows(10);
+    session.register(slow.with_options(options));
+    for (sql, row, seconds) in [
+        // 9 rows at a time beside the slow one.
+        ("SELECT max(slow_first(id)), count(*) FROM t", "|990|100|", 11),
+        ("SELECT sum(slow_first(id)) FROM t", "|49500|", 11),
+        ("SELECT slow_first(id) AS v FROM t ORDER BY v", "|0|", 11),
+        // The 25 rows of the slow one's batch wait for it, then 10 rows at a time.
+        ("SELECT array_agg(slow_first(id))[100] FROM t", "|990|", 18),
+        ("SELECT slow_first(id) FROM t", "|0|", 18),
+    ] {
+        let begun = tokio::time::Instant::now();
+        let rows = session.sql(sql).await.unwrap().collect().await.unwrap();
+        assert_eq!(crate::support::twins::lines(&rows)[0], row, "{sql}");
+        assert_eq!(begun.elapsed(), Duration::from_secs(seconds), "{sql}");
+    }
 }

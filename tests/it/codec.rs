@@ -123,6 +123,8 @@ async fn a_physical_plan_with_calls_runs_on_the_other_side() {
         "SELECT x, f(g(x)) AS v FROM p WHERE k < 10",
         "SELECT CASE WHEN k <> 0 THEN f(x / k) END AS v FROM p",
         "SELECT shout(txt) AS v, f(x) AS w FROM p WHERE p2(x, k)",
+        "SELECT x FROM p WHERE p2(x, k) AND q(x) LIMIT 20",
+        "SELECT max(f(x)), count(*) FROM p WHERE q(x)",
     ] {
         let plan = here.farcall.sql(sql).await.unwrap().create_physical_plan().await.unwrap();
         let bytes =

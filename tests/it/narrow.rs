@@ -11,7 +11,7 @@ use farcall::FarcallSession;
 use crate::support::remote::{FAST, Remote, add_table};
 use crate::support::server::{Script, ServerBuilder, TestServer};
 
-const QUERIES: [&str; 10] = [
+const QUERIES: [&str; 12] = [
     "SELECT sum(v) FROM (SELECT PREDICT(m, id) AS v FROM t) q",
     "SELECT sum(PREDICT(m, PREDICT(m, PREDICT(m, id)))) FROM t",
     "SELECT sum(PREDICT(m, id)), sum(PREDICT(m, -id)), sum(PREDICT(m, id + 1)) FROM t",
@@ -24,6 +24,9 @@ const QUERIES: [&str; 10] = [
     "SELECT count(*) FROM t WHERE PREDICT(m, id) > 9 AND PREDICT(m, id + 1) < 99",
     "SELECT sum(CASE WHEN PREDICT(m, id) > 100 THEN PREDICT(m, id + 1) ELSE id END) FROM t",
     "SELECT id % 3 AS k, sum(PREDICT(m, id % 7)) AS v FROM t GROUP BY k ORDER BY k",
+    "SELECT count(*) FROM (SELECT id FROM t WHERE PREDICT(m, id) > 50 LIMIT 9) q",
+    "SELECT count(*) FROM (SELECT id FROM t WHERE PREDICT(m, id) % 3 = 0 AND \
+     PREDICT(m, id + 1) % 5 = 0 LIMIT 5 OFFSET 1) q",
 ];
 
 /// Adds `twin`, which answers at once what the model answers.

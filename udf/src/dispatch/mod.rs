@@ -82,6 +82,7 @@ pub struct Dispatcher {
     output: Output,
     pending: PendingBatches,
     next_call: u64,
+    queued_calls: u64,
     window: Window,
     requests: JoinSet<Result<Settled, CallError>>,
     opening: Option<Opening>,
@@ -126,6 +127,7 @@ impl Dispatcher {
             output: Output::ordered(site.data_type().clone(), site.tries.clone()),
             pending: PendingBatches::new(&site.metrics),
             next_call: 0,
+            queued_calls: 0,
             window: Window::new(Arc::clone(&site.window)),
             requests: JoinSet::new(),
             opening: Some(scope.opening(&site.function)),
@@ -210,6 +212,12 @@ impl Dispatcher {
     /// Says whether further rows would help to keep the window full.
     pub fn wants_rows(&self) -> bool {
         !self.finished && !self.batcher.has_full_request()
+    }
+
+    /// Returns the calls queued so far: rows taken in, less those that a guard, a NULL or an equal
+    /// call saved.
+    pub fn queued_calls(&self) -> u64 {
+        self.queued_calls
     }
 
     /// Returns the rows taken in and not yet given out.
@@ -591,6 +599,7 @@ impl Dispatcher {
                 self.output.add(position, array, row, 1);
             })?,
         };
+        self.queued_calls += args.num_rows() as u64;
         let now = Instant::now();
         let (args, calls) = match &mut self.keyed {
             None => (args, calls),

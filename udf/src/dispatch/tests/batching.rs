@@ -33,6 +33,21 @@ async fn a_partial_request_leaves_when_its_oldest_row_has_waited() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_partial_request_leaves_at_once_when_no_row_follows_for_now() {
+    let (function, seen) = ScriptedFunction::new("f").build();
+    let mut partition = one(&function, batches(3).with_batch_timeout(ms(100)));
+    let begun = Instant::now();
+    partition.push(0..5);
+    partition.dispatcher.flush();
+    partition.run_until_ready(5).await.unwrap();
+    assert_eq!((begun.elapsed(), seen.sizes()), (ms(0), vec![3, 2]));
+    // The next row takes it back.
+    partition.push([6]);
+    partition.run_until_ready(6).await.unwrap();
+    assert_eq!((begun.elapsed(), seen.sizes()), (ms(100), vec![3, 2, 1]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn size_wins_over_time() {
     let (function, seen) = ScriptedFunction::new("f").build();
     let mut partition = one(&function, batches(2).with_batch_timeout(ms(100)));
