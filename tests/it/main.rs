@@ -13,6 +13,7 @@ mod faults;
 mod functions;
 mod generator;
 mod joins;
+mod load;
 mod memory;
 mod metrics;
 mod mistakes;
