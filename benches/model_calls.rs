@@ -8,26 +8,26 @@
 
 #[path = "../tests/it/support/server.rs"]
 mod server;
+mod support;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::{DataType, Field, Int64Type, Schema};
+use arrow::array::{AsArray, Int64Array, RecordBatch};
+use arrow::datatypes::{DataType, Int64Type};
 use async_trait::async_trait;
 use datafusion::common::{Result, exec_datafusion_err};
-use datafusion::datasource::MemTable;
 use datafusion::logical_expr::async_udf::{AsyncScalarUDF, AsyncScalarUDFImpl};
 use datafusion::logical_expr::{
     ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
 };
-use datafusion::prelude::{SessionConfig, SessionContext};
-use farcall::FarcallSession;
+use datafusion::prelude::SessionContext;
 use futures::{StreamExt, TryStreamExt};
-use serde_json::{Value, json};
 use server::TestServer;
-
-const PAIRS: usize = 5;
+use support::{
+    PAIRS, ask, check_in_order, config, in_pairs, install_tls, median, report, requests, session,
+    table,
+};
 
 /// One row of the comparison.
 #[derive(Clone, Copy)]
@@ -55,8 +55,7 @@ impl Workload {
 }
 
 fn main() {
-    // The bare client wants one for the whole process, although it speaks no TLS here.
-    rustls::crypto::ring::default_provider().install_default().expect("the first provider");
+    install_tls();
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     for workload in [
@@ -87,28 +86,22 @@ async fn compare(workload: Workload) {
     println!("\n{}", workload.name);
     println!("  ideal                      {:>8.3} s", workload.ideal().as_secs_f64());
     let server = TestServer::builder().latency(workload.base, workload.per_row).start();
-    let (mut ours, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
     let mut in_flight = 0;
-    for pair in 0..PAIRS {
-        // Who goes first changes, so that neither always finds the machine as the other left it.
-        let mut seconds = [0.0; 2];
-        for turn in 0..2 {
-            let farcall = (pair + turn) % 2 == 0;
+    let (mut ours, mut bare, mut ratios) = in_pairs(
+        PAIRS,
+        async || {
             server.reset();
-            let start = Instant::now();
-            if farcall {
-                run_farcall(&workload, &server.url()).await;
-                in_flight = in_flight.max(server.counts().in_flight_max);
-            } else {
-                run_bare(&workload, &server.url()).await;
-            }
+            run_farcall(&workload, &server.url()).await;
+            in_flight = in_flight.max(server.counts().in_flight_max);
             assert_eq!(server.counts().rows, workload.rows, "rows that reached the server");
-            seconds[usize::from(!farcall)] = start.elapsed().as_secs_f64();
-        }
-        ours.push(seconds[0]);
-        bare.push(seconds[1]);
-        ratios.push(seconds[0] / seconds[1]);
-    }
+        },
+        async || {
+            server.reset();
+            run_bare(&workload, &server.url()).await;
+            assert_eq!(server.counts().rows, workload.rows, "rows that reached the server");
+        },
+    )
+    .await;
     report("farcall", &mut ours);
     report("bare reqwest client", &mut bare);
     println!(
@@ -130,67 +123,18 @@ async fn compare(workload: Workload) {
     );
 }
 
-fn median(values: &mut [f64]) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[values.len() / 2]
-}
-
-fn report(name: &str, seconds: &mut [f64]) {
-    let middle = median(seconds);
-    println!(
-        "  {name:<26} {middle:>8.3} s (median of {}, {:.3} to {:.3})",
-        seconds.len(),
-        seconds[0],
-        seconds[seconds.len() - 1]
-    );
-}
-
-fn table(rows: usize) -> Arc<MemTable> {
-    let schema = Arc::new(Schema::new(vec![Field::new("id", DataType::Int64, false)]));
-    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(0..rows as i64));
-    let batch = RecordBatch::try_new(Arc::clone(&schema), vec![ids]).expect("a batch");
-    Arc::new(MemTable::try_new(schema, vec![vec![batch]]).expect("a table"))
-}
-
-/// Checks that row i holds i and 2 i + 1, for every i.
-fn check(batches: &[RecordBatch], rows: usize) {
-    let mut next = 0_i64;
-    for batch in batches {
-        let (ids, values) = (
-            batch.column(0).as_primitive::<Int64Type>(),
-            batch.column(1).as_primitive::<Int64Type>(),
-        );
-        for row in 0..batch.num_rows() {
-            assert_eq!((ids.value(row), values.value(row)), (next, 2 * next + 1));
-            next += 1;
-        }
-    }
-    assert_eq!(next, rows as i64, "rows");
-}
-
 async fn run_farcall(workload: &Workload, endpoint: &str) {
-    let session = FarcallSession::builder().with_config(config()).build().expect("a session");
-    session.context().register_table("t", table(workload.rows)).expect("a table");
-    let Workload { batch, window, .. } = workload;
-    let create = format!(
-        "CREATE MODEL m INPUT (x BIGINT) OUTPUT (y BIGINT) WITH ('provider' = 'http', \
-         'endpoint' = '{endpoint}', 'max_batch_size' = '{batch}', 'buffer_capacity' = '{window}')"
-    );
-    session.sql(&create).await.expect("a model");
+    let Workload { rows, batch, window, .. } = *workload;
+    let options = format!("'max_batch_size' = '{batch}', 'buffer_capacity' = '{window}'");
+    let session = session(&[rows], endpoint, &options).await;
     let frame = session.sql("SELECT id, PREDICT(m, id) FROM t").await.expect("a plan");
-    check(&frame.collect().await.expect("rows"), workload.rows);
+    check_in_order(&frame.collect().await.expect("rows"), rows);
 }
 
-fn config() -> SessionConfig {
-    SessionConfig::new().with_target_partitions(2)
-}
-
-/// The client that a careful programmer would write for this one job.
 async fn run_bare(workload: &Workload, endpoint: &str) {
     let client = reqwest::Client::new();
     let ids: Vec<i64> = (0..workload.rows as i64).collect();
-    let answers: Vec<Vec<i64>> = futures::stream::iter(ids.chunks(workload.batch))
-        .map(|ids| ask(&client, endpoint, ids))
+    let answers: Vec<Vec<i64>> = requests(&client, endpoint, &ids, workload.batch)
         .buffered(workload.window)
         .try_collect()
         .await
@@ -198,17 +142,6 @@ async fn run_bare(workload: &Workload, endpoint: &str) {
     for (id, value) in answers.concat().into_iter().enumerate() {
         assert_eq!(value, 2 * id as i64 + 1);
     }
-}
-
-async fn ask(client: &reqwest::Client, endpoint: &str, ids: &[i64]) -> Result<Vec<i64>> {
-    let failed = |error: &dyn std::fmt::Display| exec_datafusion_err!("{error}");
-    let body = json!({ "inputs": ids }).to_string();
-    let request = client.post(endpoint).header("content-type", "application/json").body(body);
-    let response = request.send().await.map_err(|error| failed(&error))?;
-    let body = response.bytes().await.map_err(|error| failed(&error))?;
-    let answer: Value = serde_json::from_slice(&body).map_err(|error| failed(&error))?;
-    let outputs = answer["outputs"].as_array().ok_or_else(|| failed(&"no outputs"))?;
-    outputs.iter().map(|value| value.as_i64().ok_or_else(|| failed(&"no number"))).collect()
 }
 
 /// DataFusion's own async function, which sends `width` requests at a time within an invocation.
@@ -270,7 +203,7 @@ impl AsyncScalarUDFImpl for Builtin {
 
 async fn run_builtin(workload: &Workload, endpoint: &str, width: usize, rows: usize) -> f64 {
     let context = SessionContext::new_with_config(config());
-    context.register_table("t", table(rows)).expect("a table");
+    context.register_table("t", table(&[rows])).expect("a table");
     let function = Builtin {
         client: reqwest::Client::new(),
         endpoint: endpoint.to_owned(),

@@ -15,6 +15,7 @@ mod functions;
 mod generator;
 mod joins;
 mod limits;
+mod load;
 mod memory;
 mod metrics;
 mod mistakes;

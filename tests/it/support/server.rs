@@ -74,6 +74,8 @@ pub struct ServerBuilder {
     answer: Answer,
     base: Duration,
     per_row: Duration,
+    /// Median and sigma of latencies with a long tail.
+    lognormal: Option<(Duration, f64)>,
     seed: u64,
     faults: Vec<(f64, Script)>,
     poison: Option<Poison>,
@@ -90,6 +92,7 @@ impl Default for ServerBuilder {
             answer: Arc::new(double_plus_one),
             base: Duration::ZERO,
             per_row: Duration::ZERO,
+            lognormal: None,
             seed: 0,
             faults: vec![],
             poison: None,
@@ -131,6 +134,12 @@ impl ServerBuilder {
     /// Takes this long for a request, and this much longer for each of its rows.
     pub fn latency(mut self, base: Duration, per_row: Duration) -> Self {
         (self.base, self.per_row) = (base, per_row);
+        self
+    }
+
+    /// Takes another time for each request, of a lognormal distribution that the seed chooses from.
+    pub fn lognormal_latency(mut self, median: Duration, sigma: f64) -> Self {
+        self.lognormal = Some((median, sigma));
         self
     }
 
@@ -242,6 +251,8 @@ pub struct Counts {
     pub batches: Vec<usize>,
     /// When each request came, since the server was started.
     pub starts: Vec<Duration>,
+    /// When each request came that was beyond the rate.
+    pub throttled: Vec<Duration>,
     received: Vec<Received>,
 }
 
@@ -417,10 +428,12 @@ impl Shared {
     /// Says how long a request beyond the rate should have waited.
     fn over_the_rate(&self, number: usize) -> Option<Duration> {
         let per_second = self.script.per_second?;
-        let counts = self.counts.lock().unwrap();
-        let before = counts.starts.get(number.checked_sub(per_second + 1)?)?;
-        let now = counts.starts.get(number - 1)?;
-        Duration::from_secs(1).checked_sub(*now - *before)
+        let mut counts = self.counts.lock().unwrap();
+        let before = *counts.starts.get(number.checked_sub(per_second + 1)?)?;
+        let now = *counts.starts.get(number - 1)?;
+        let wait = Duration::from_secs(1).checked_sub(now - before)?;
+        counts.throttled.push(now);
+        Some(wait)
     }
 
     /// Answers a request; `None` breaks its connection.
@@ -435,7 +448,10 @@ impl Shared {
             Some(Script::Delay(delay)) => tokio::time::sleep(*delay).await,
             _ => {}
         }
-        let latency = self.script.base + self.script.per_row * inputs.len() as u32;
+        let tail = self.script.lognormal.map_or(Duration::ZERO, |(median, sigma)| {
+            median.mul_f64((sigma * normal(self.script.seed, number)).exp())
+        });
+        let latency = self.script.base + self.script.per_row * inputs.len() as u32 + tail;
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
         }
@@ -467,6 +483,13 @@ fn status_response(status: u16, headers: &[(&'static str, String)], body: &str) 
         response.headers_mut().insert(HeaderName::from_static(name), value);
     }
     response
+}
+
+/// Returns a number of the standard normal distribution that depends on seed and request only
+/// (Box and Muller's way).
+fn normal(seed: u64, number: usize) -> f64 {
+    let (radius, angle) = (unit(seed, 2 * number), unit(seed, 2 * number + 1));
+    (-2.0 * radius.max(f64::MIN_POSITIVE).ln()).sqrt() * (std::f64::consts::TAU * angle).cos()
 }
 
 /// Returns a number from 0 to 1 that depends on seed and request only (splitmix64).
