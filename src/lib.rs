@@ -9,6 +9,7 @@ pub mod config;
 pub mod connect;
 pub mod exec;
 pub mod models;
+pub mod plans;
 pub mod session;
 pub mod sql;
 

@@ -1,6 +1,6 @@
 //! Tests of whole queries: the plan, the rows of the synchronous twin, and the number of calls.
 
-use crate::calls::plan_has_call;
+use crate::presence::plan_has_call;
 use crate::testing::{
     assert_plan, assert_twin_rows, calls, columns, optimized, optimized_in_one_pass,
     optimized_without, rows, try_optimized, twin_rows,

@@ -11,6 +11,7 @@ mod contexts;
 mod extract;
 mod guard;
 pub mod logical;
+mod presence;
 mod rewrite;
 pub mod rules;
 mod sites;
