@@ -14,7 +14,20 @@ async fn a_run_shows_plans_call_sites_and_calls() {
     let twins = Twins::small(1);
     let run = plans::run_with_plan(&twins.farcall, "SELECT id, f(k) AS v FROM t WHERE k < 2").await;
     let run = run.unwrap();
-    insta::assert_snapshot!(run, @"");
+    insta::assert_snapshot!(run, @"
+    logical_plan:
+      Projection: t.id, __async_0 AS v
+        AsyncCalc: f(t.k) AS __async_0
+          Filter: t.k < Int64(2)
+            TableScan: t projection=[id, k]
+    physical_plan:
+      ProjectionExec: expr=[id@0 as id, __async_0@2 as v]
+        AsyncCalcExec: f(k@1) AS __async_0 [async, ordered, batch=32, window=100]
+          FilterExec: k@1 < 2
+            DataSourceExec: partitions=.., partition_sizes=[..]
+    call_sites: f 1
+    calls: f 2
+    ");
     assert_eq!(lines(run.batches())[..2], ["|0|1000000|", "|1|1000001|"]);
     assert_eq!(twins.calls.take(), [("f".to_owned(), run.calls().of("f"))].into());
 }
@@ -50,7 +63,7 @@ async fn calls_are_counted_wherever_they_are_made() {
     for (sql, sites, calls) in [
         ("SELECT id FROM t WHERE id < 0", "none", "none"),
         ("SELECT f(x) FROM t WHERE id < 0", "f 1", "f 0"),
-        ("SELECT f(id), fv(id), fv(id) FROM t", "f 1, fv 2", "f 60, fv 120"),
+        ("SELECT f(id), fv(id), fv(id) AS v FROM t", "f 1, fv 2", "f 60, fv 120"),
         ("SELECT CASE WHEN id < 5 THEN try_f(id)['value'] ELSE f(id) END FROM t", "f 2", "f 60"),
         ("SELECT id FROM t WHERE id < (SELECT max(g(y)) FROM b)", "g 1", "g 20"),
         ("SELECT f(y) FROM b UNION ALL SELECT f(y) FROM b", "f 2", "f 20"),

@@ -26,7 +26,10 @@ pub struct Grammar {
 type Columns = Vec<String>;
 
 const TABLES: &[(&str, &[&str])] =
-    &[("t", &["id", "x", "k", "n", "s['foo']"]), ("b", &["y", "k", "z"]), ("c", &["k", "w"])];
+    &[("t", &["id", "x", "k", "n"]), ("b", &["y", "k", "z"]), ("c", &["k", "w"])];
+
+/// Columns of `t` with a field of a struct.
+const WITH_FIELD: (&str, &[&str]) = ("t", &["id", "x", "s['foo']"]);
 
 impl Grammar {
     pub fn new(seed: u64) -> Self {
@@ -250,6 +253,7 @@ impl Grammar {
             0..35 if depth > 0 => return self.derived(depth - 1),
             35..42 => return self.values(),
             42..48 => return self.filtered_by_volatile(),
+            48..55 => return self.table(&WITH_FIELD),
             _ => {}
         }
         let table = self.random_table();
@@ -442,7 +446,7 @@ impl Grammar {
     /// Writes a condition.
     fn boolean(&mut self, depth: usize, columns: &Columns, subqueries: bool) -> String {
         let below = depth.saturating_sub(1);
-        let roll = self.random.below(if depth == 0 { 6 } else { 19 });
+        let roll = self.random.below(if depth == 0 { 6 } else { 20 });
         if matches!(roll, 6..=10 | 12..=14) {
             self.guarded(columns);
         }
@@ -479,7 +483,7 @@ impl Grammar {
             13 => {
                 let value = self.integer(below, columns, false);
                 let item = self.integer(below, columns, false);
-                if value.contains('(') && item.contains('(') {
+                if value.contains(['(', '[']) && item.contains('(') {
                     self.feature("in list");
                 }
                 // Upstream is wrong about lists with a NULL that is no constant.
@@ -492,6 +496,11 @@ impl Grammar {
             }
             15 | 16 if subqueries => self.subquery_condition(columns),
             17 => {
+                let field = *self.random.pick(&["foo", "bar"]);
+                let argument = self.integer(below, columns, false);
+                format!("pair({argument})['{field}'] < {}", self.random.below(9))
+            }
+            18 => {
                 // The second call is not needed, which only shows when the first has an answer.
                 let first = self.boolean(0, columns, false);
                 format!("({first} AND ({first} OR q({})))", self.integer(below, columns, false))

@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::collect;
 
-use super::farcall_rules;
 use super::tally::Tally;
 use crate::support::lazy::{Counts, evaluate};
 use crate::support::outcome::{Outcome, compare_calls, compare_rows, expected_rows};
+use crate::support::rules::{plan_noting_rules, rule_names};
 use crate::support::twins::{Twins, lines};
 
 /// Sessions that many queries share, since queries change nothing in them.
@@ -20,7 +19,7 @@ pub struct Runner {
 
 impl Runner {
     pub fn new() -> Self {
-        Self { one: Twins::small(1), four: Twins::small(4), rules: farcall_rules() }
+        Self { one: Twins::small(1), four: Twins::small(4), rules: rule_names() }
     }
 
     /// Runs a query and says what became of it.
@@ -66,28 +65,11 @@ impl Runner {
     ) -> Result<(Vec<String>, Counts), Outcome> {
         twins.calls.take();
         let refused = |error| Outcome::Refused(format!("{error}"));
-        let context = twins.farcall.context();
-        let state = context.state();
-        let mut before: Option<LogicalPlan> = None;
-        let plan = state.create_logical_plan(sql).await.map_err(refused)?;
-        let plan = state
-            .analyzer()
-            .execute_and_check(plan, state.config_options(), |_, _| {})
-            .map_err(refused)?;
-        let plan = state
-            .optimizer()
-            .optimize(plan, &state, |plan, rule| {
-                let ours = self.rules.contains(rule.name());
-                if ours && before.as_ref().is_some_and(|before| before != plan) {
-                    fired.insert(rule.name().to_owned());
-                }
-                before = Some(plan.clone());
-            })
-            .map_err(refused)?;
-        let plan =
-            state.query_planner().create_physical_plan(&plan, &state).await.map_err(refused)?;
+        let plan = plan_noting_rules(&twins.farcall, sql, &self.rules, fired);
+        let plan = plan.await.map_err(refused)?;
+        let context = twins.farcall.context().task_ctx();
         let batches =
-            collect(plan, context.task_ctx()).await.map_err(|e| Outcome::Failed(e.to_string()))?;
+            collect(plan, context).await.map_err(|error| Outcome::Failed(error.to_string()))?;
         Ok((lines(&batches), twins.calls.take()))
     }
 }

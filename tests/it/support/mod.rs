@@ -3,6 +3,7 @@
 pub mod lazy;
 pub mod outcome;
 pub mod remote;
+pub mod rules;
 #[path = "server.rs"]
 pub mod server;
 pub mod threads;
