@@ -147,6 +147,11 @@ const QUERIES: &[(&str, &str)] = &[
     ("SELECT t.x, o.y FROM t LEFT JOIN b o ON f(t.x) = o.y AND p2(t.x, o.y)", "f 60, p2 9"),
     ("SELECT f(k) FROM t INTERSECT SELECT f(y) FROM b", "f 70"),
     ("SELECT f(k) FROM t UNION SELECT g(y) FROM b", "f 60, g 10"),
+    // A call without columns is made on both sides of an aggregate, which is no part of a chain.
+    (
+        "SELECT f(v) FROM (SELECT f(k) AS v FROM t GROUP BY k) o WHERE p(0) AND (p(0) OR q(v))",
+        "f 20, p 70",
+    ),
 ];
 
 #[test]
@@ -293,5 +298,29 @@ fn one_pass_of_the_optimizer_is_enough() {
     for (sql, _) in QUERIES.iter().chain(EXTRA) {
         let plan = optimized_in_one_pass(sql).unwrap_or_else(|error| panic!("{sql}: {error}"));
         check_calls(&plan).unwrap_or_else(|error| panic!("{sql}: {error}"));
+    }
+}
+
+#[test]
+fn probe() {
+    for sql in [
+        "SELECT o.s['a'] AS c FROM t o WHERE EXISTS (SELECT 1 FROM b WHERE b.k = o.x AND q(o.k) AND q(o.k)) GROUP BY o.s['a']",
+        "SELECT o.s['a'] AS c FROM t o WHERE EXISTS (SELECT 1 FROM b i WHERE i.k = o.x AND q(o.k) AND q(o.k)) GROUP BY o.s['a']",
+        "SELECT o.s['a'] AS c FROM t o WHERE EXISTS (SELECT 1 FROM b WHERE b.k = o.x) AND q(o.k)",
+        "SELECT count(o.s['a']) FROM t o WHERE p(1) AND x > 5 AND NOT EXISTS (SELECT 1 FROM b)",
+    ] {
+        match try_optimized(sql) {
+            Ok(plan) => println!("OK {sql}\n{}\n", plan.display_indent()),
+            Err(e) => println!("ERR {sql}\n{}\n", e.strip_backtrace()),
+        }
+        let volatile = sql
+            .replace("q(t.k)", "t.k < 10 * random()")
+            .replace("p(t.k)", "t.k < 10 * random()")
+            .replace("p(1)", "1 > random()")
+            .replace("p(x)", "x > random()");
+        match crate::testing::plain(&volatile) {
+            Ok(plan) => println!("PLAIN OK {volatile}\n{}\n", plan.display_indent()),
+            Err(e) => println!("PLAIN ERR {volatile}\n{}\n", e.strip_backtrace()),
+        }
     }
 }

@@ -42,7 +42,9 @@ impl Grammar {
         self.aliases = 0;
         self.volatile = self.random.chance(10);
         let width = 1 + self.random.below(3);
-        let mut sql = self.body(2, width);
+        // Most faults show in small queries, which also are planned faster.
+        let depth = 1 + self.random.below(2);
+        let mut sql = self.body(depth, width);
         if self.random.chance(30) {
             sql = self.ordered(&sql, width);
         }
