@@ -300,27 +300,3 @@ fn one_pass_of_the_optimizer_is_enough() {
         check_calls(&plan).unwrap_or_else(|error| panic!("{sql}: {error}"));
     }
 }
-
-#[test]
-fn probe() {
-    for sql in [
-        "SELECT o.s['a'] AS c FROM t o WHERE EXISTS (SELECT 1 FROM b WHERE b.k = o.x AND q(o.k) AND q(o.k)) GROUP BY o.s['a']",
-        "SELECT o.s['a'] AS c FROM t o WHERE EXISTS (SELECT 1 FROM b i WHERE i.k = o.x AND q(o.k) AND q(o.k)) GROUP BY o.s['a']",
-        "SELECT o.s['a'] AS c FROM t o WHERE EXISTS (SELECT 1 FROM b WHERE b.k = o.x) AND q(o.k)",
-        "SELECT count(o.s['a']) FROM t o WHERE p(1) AND x > 5 AND NOT EXISTS (SELECT 1 FROM b)",
-    ] {
-        match try_optimized(sql) {
-            Ok(plan) => println!("OK {sql}\n{}\n", plan.display_indent()),
-            Err(e) => println!("ERR {sql}\n{}\n", e.strip_backtrace()),
-        }
-        let volatile = sql
-            .replace("q(t.k)", "t.k < 10 * random()")
-            .replace("p(t.k)", "t.k < 10 * random()")
-            .replace("p(1)", "1 > random()")
-            .replace("p(x)", "x > random()");
-        match crate::testing::plain(&volatile) {
-            Ok(plan) => println!("PLAIN OK {volatile}\n{}\n", plan.display_indent()),
-            Err(e) => println!("PLAIN ERR {volatile}\n{}\n", e.strip_backtrace()),
-        }
-    }
-}

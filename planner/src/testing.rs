@@ -321,9 +321,3 @@ fn sorted(rows: &[RecordBatch]) -> Vec<String> {
 fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
-
-pub(crate) fn plain(sql: &str) -> Result<LogicalPlan> {
-    optimize(&twin(), sql, vec![], |plan, rule| {
-        println!("    {}\n{}", rule.name(), plan.display_indent())
-    })
-}

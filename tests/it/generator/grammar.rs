@@ -448,7 +448,7 @@ impl Grammar {
     /// Writes a condition.
     fn boolean(&mut self, depth: usize, columns: &Columns, subqueries: bool) -> String {
         let below = depth.saturating_sub(1);
-        let roll = self.random.below(if depth == 0 { 6 } else { 20 });
+        let roll = self.random.below(if depth == 0 { 6 } else { 21 });
         if matches!(roll, 6..=10 | 12..=14) {
             self.guarded(columns);
         }
@@ -502,7 +502,7 @@ impl Grammar {
                 let argument = self.integer(below, columns, false);
                 format!("pair({argument})['{field}'] < {}", self.random.below(9))
             }
-            18 => {
+            18 | 19 => {
                 // The second call is not needed, which only shows when the first has an answer.
                 let first = self.boolean(0, columns, false);
                 format!("({first} AND ({first} OR q({})))", self.integer(below, columns, false))
