@@ -131,3 +131,18 @@ async fn an_error_of_a_call_is_the_errors_of_the_run() {
     let error = plans::run_with_plan(&session, "SELECT fails(1)").await.unwrap_err();
     assert!(CallError::find(&error).is_some(), "{error}");
 }
+
+/// The example of the README.
+#[tokio::test]
+async fn only_bad_reviews_are_scored() {
+    let session = FarcallSession::new().unwrap();
+    session.register(async_fn("score", |text: String| async move {
+        Ok::<i64, CallError>(text.len() as i64)
+    }));
+    let reviews = "(VALUES (1, 'fine'), (5, 'fine'), (2, 'awful'), (1, 'fine')) AS r (stars, text)";
+    let sql = format!("SELECT stars, score(text) AS v FROM {reviews} WHERE stars < 3");
+    let run = plans::run_with_plan(&session, &sql).await.unwrap();
+    // Three rows have less than three stars, and two of them ask the same.
+    assert_eq!(run.calls().of("score"), 2);
+    insta::assert_snapshot!(run, @"");
+}
