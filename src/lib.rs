@@ -10,6 +10,7 @@ pub mod connect;
 pub mod exec;
 pub mod metrics;
 pub mod models;
+pub mod plans;
 pub mod session;
 pub mod sql;
 pub mod streams;

@@ -81,19 +81,6 @@ fn collect_calls<'a>(expr: &'a Expr, calls: &mut Vec<&'a AsyncUdf>) {
     });
 }
 
-/// Says whether an async call stands anywhere in the plan, in its subqueries too.
-pub(crate) fn plan_has_call(plan: &LogicalPlan) -> Result<bool> {
-    let mut found = false;
-    plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            found |= has_call(expr);
-            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-        })?;
-        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-    })?;
-    Ok(found)
-}
-
 /// The names of generated columns, numbered plan-wide.
 #[derive(Debug)]
 pub(crate) struct Names {

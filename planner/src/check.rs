@@ -1,7 +1,7 @@
 //! [`check_calls`], the last word before physical planning: calls stand in nodes of their own.
 
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
-use datafusion_common::{JoinType, Result, internal_err, plan_err};
+use datafusion_common::{JoinType, Result, plan_err};
 use datafusion_expr::dml::WriteOp;
 use datafusion_expr::{DmlStatement, Expr, LogicalPlan};
 
@@ -17,9 +17,10 @@ pub fn check_calls(plan: &LogicalPlan) -> Result<()> {
         if let Some(calc) = AsyncCalc::find(node) {
             for column in calc.calls() {
                 if has_nested_call(&column.call) || column.guard.as_ref().is_some_and(has_call) {
-                    return internal_err!(
+                    // The rules are the session's: its settings may have left one out.
+                    return plan_err!(
                         "async call {column} depends on a call of its own node; \
-                         the rule nested_split did not run"
+                         the optimizer rule nested_split is missing or was skipped"
                     );
                 }
                 let outer = |part: &Expr| matches!(part, Expr::OuterReferenceColumn(..));

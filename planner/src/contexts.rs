@@ -1,6 +1,6 @@
 //! Tests of whole queries: the plan, the rows of the synchronous twin, and the number of calls.
 
-use crate::calls::plan_has_call;
+use crate::presence::plan_has_call;
 use crate::testing::{
     assert_plan, assert_twin_rows, calls, columns, optimized, optimized_in_one_pass,
     optimized_without, rows, try_optimized, twin_rows,
@@ -147,6 +147,11 @@ const QUERIES: &[(&str, &str)] = &[
     ("SELECT t.x, o.y FROM t LEFT JOIN b o ON f(t.x) = o.y AND p2(t.x, o.y)", "f 60, p2 9"),
     ("SELECT f(k) FROM t INTERSECT SELECT f(y) FROM b", "f 70"),
     ("SELECT f(k) FROM t UNION SELECT g(y) FROM b", "f 60, g 10"),
+    // A call without columns is made on both sides of an aggregate, which is no part of a chain.
+    (
+        "SELECT f(v) FROM (SELECT f(k) AS v FROM t GROUP BY k) o WHERE p(0) AND (p(0) OR q(v))",
+        "f 20, p 70",
+    ),
 ];
 
 #[test]

@@ -12,6 +12,7 @@ mod cost;
 mod extract;
 mod guard;
 pub mod logical;
+mod presence;
 mod rewrite;
 pub mod rules;
 mod sites;

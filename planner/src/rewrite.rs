@@ -7,8 +7,9 @@ use datafusion_common::{Column, DFSchemaRef, Result};
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, Filter, LogicalPlan, Projection};
 
-use crate::calls::{Names, plan_has_call};
+use crate::calls::Names;
 use crate::logical::{AsyncCalc, CallColumn};
+use crate::presence::plan_has_call;
 
 /// The order in which [`rewrite_nodes`] visits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -9,6 +9,7 @@ use datafusion::config::FormatOptions;
 use datafusion::error::Result;
 
 use super::output::{Encoder, Format};
+use crate::plans::section;
 
 /// A statement's first characters that head its result; longer ones are cut here.
 const MAX_HEAD_CHARS: usize = 76;
@@ -61,11 +62,8 @@ fn plan(batches: &[RecordBatch], places: &Places) -> Result<String> {
         for row in 0..batch.num_rows() {
             let kind = array_value_to_string(batch.column(0).as_ref() as &dyn Array, row)?;
             let plan = array_value_to_string(batch.column(1).as_ref() as &dyn Array, row)?;
-            text.push_str(&format!("{kind}:\n"));
-            for line in places.hide(&plan).lines() {
-                text.push_str(format!("  {}", hide_measurements(line)).trim_end());
-                text.push('\n');
-            }
+            let plan: Vec<_> = places.hide(&plan).lines().map(hide_measurements).collect();
+            text.push_str(&section(&kind, &plan.join("\n")));
         }
     }
     Ok(text)

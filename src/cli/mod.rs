@@ -6,6 +6,7 @@ mod files;
 mod history;
 mod logging;
 mod output;
+mod pins;
 mod progress;
 mod runner;
 mod script;

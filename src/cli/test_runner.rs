@@ -2,7 +2,8 @@
 //!
 //! `a.sql` is compared with `a.expected`: for each statement a line with its text and its result,
 //! a table, a plan, `ok`, or the error announced by a comment `-- error: part of the message`
-//! before the statement. Each file has a session of its own, one partition, and a working directory
+//! before the statement. A comment `-- pin: plan, calls` before a query has its plans and the calls
+//! made per function written below its result. Each file has a session of its own, one partition, and a working directory
 //! of its own that is removed afterwards; file names are relative to the `.sql` file. So a result
 //! depends neither on the machine, nor on its cores, nor on where the command is called.
 
@@ -15,6 +16,7 @@ use similar::TextDiff;
 
 use super::expectation::{self, Places};
 use super::files::{Files, session};
+use super::pins::Pins;
 use super::runner::message_of;
 use super::script::{Script, ScriptStatement};
 use crate::session::FarcallSession;
@@ -169,14 +171,22 @@ async fn run_statement(
     places: &Places,
     statement: &ScriptStatement<'_>,
 ) -> Result<String> {
+    let pins = Pins::of(statement.comments())?;
     let mut written = String::new();
     for mut statement in session.parse(&statement.padded())? {
         files.resolve(&mut statement);
         let frame = session.execute(statement).await?;
         let schema = frame.schema().inner().clone();
-        let batches = frame.collect().await?;
+        let (batches, pinned) = if pins.is_empty() {
+            (frame.collect().await?, String::new())
+        } else {
+            let run = pins.options().run_frame(frame).await?;
+            let pinned = places.hide(&pins.text(&run));
+            (run.into_batches(), pinned)
+        };
         let config = session.context().state().config_options().format.clone();
         written.push_str(&expectation::result(schema, batches, &config, places)?);
+        written.push_str(&pinned);
     }
     Ok(written)
 }
@@ -250,6 +260,47 @@ mod tests {
         assert_eq!(run_in(&dir, true).await.0.failed, 0);
         let expected = "> SELECT nothing\nerror: No field named nothing\n";
         assert_eq!(read(&dir, "a.expected"), expected);
+    }
+
+    #[tokio::test]
+    async fn pinned_plans_and_calls_stand_below_the_result() {
+        let model = "CREATE MODEL m INPUT (text VARCHAR) OUTPUT (label VARCHAR, score DOUBLE) \
+                     WITH ('provider' = 'local', 'model' = 'sentiment');\n";
+        let query = "SELECT PREDICT(m, column1)['label'] AS label FROM (VALUES ('good'), ('bad'), ('good'));";
+        let sql = format!("{model}-- pin: logical_plan, calls\n{query}");
+        let dir = folder(&[("a.sql", &sql)]);
+        let (summary, report) = run_in(&dir, true).await;
+        assert_eq!(summary, Summary { passed: 1, failed: 0 }, "{report}");
+        let expected = read(&dir, "a.expected");
+        let (_, pinned) = expected.split_once("logical_plan:\n").unwrap();
+        assert!(pinned.contains("AsyncCalc: PREDICT(m, "), "{pinned}");
+        assert!(
+            pinned.ends_with("\ncalls: m 2\n") && !pinned.contains("physical_plan"),
+            "{pinned}"
+        );
+        // Another call is another result.
+        std::fs::write(dir.path().join("a.sql"), sql.replace("('bad')", "('bad'), ('so so')"))
+            .unwrap();
+        let (summary, report) = run_in(&dir, false).await;
+        assert_eq!(summary.failed, 1);
+        assert!(report.lines().any(|line| line == "+calls: m 3"), "{report}");
+    }
+
+    #[tokio::test]
+    async fn only_queries_are_pinned_and_only_by_known_names() {
+        for (sql, message) in [
+            (
+                "-- pin: calls\nCREATE VIEW v AS SELECT 1",
+                "a.sql:2: a plan snapshot is made of a query",
+            ),
+            ("-- pin: calls\nEXPLAIN SELECT 1", "of the query itself, without EXPLAIN"),
+            ("-- pin: rows\nSELECT 1", "a.sql:2: 'rows' cannot be pinned"),
+        ] {
+            let dir = folder(&[("a.sql", sql)]);
+            let (summary, report) = run_in(&dir, true).await;
+            assert_eq!(summary.failed, 1, "{report}");
+            assert!(report.contains(message), "{report}");
+        }
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use datafusion::arrow::compute::can_cast_types;
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::common::config::ConfigOptions;
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
@@ -41,6 +41,15 @@ impl AnalyzerRule for BindModels {
 
 /// Binds every PREDICT of a plan, in subqueries too.
 pub fn bind_models(plan: LogicalPlan) -> Result<LogicalPlan> {
+    // Looking is cheaper than rewriting, and most plans hold no PREDICT.
+    let mut found = false;
+    plan.apply_with_subqueries(|node| {
+        found = holds_predict(node)?;
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    if !found {
+        return Ok(plan);
+    }
     let mut retyped = false;
     let bound = plan.transform_up_with_subqueries(|node| bind_node(node, &mut retyped))?;
     if !retyped {
@@ -55,7 +64,7 @@ pub fn bind_models(plan: LogicalPlan) -> Result<LogicalPlan> {
 }
 
 fn bind_node(node: LogicalPlan, retyped: &mut bool) -> Result<Transformed<LogicalPlan>> {
-    if !node.expressions().iter().any(has_predict) {
+    if !holds_predict(&node)? {
         return Ok(Transformed::no(node));
     }
     let before = Arc::clone(node.schema());
@@ -76,11 +85,17 @@ fn bind_node(node: LogicalPlan, retyped: &mut bool) -> Result<Transformed<Logica
     Ok(Transformed::yes(bound))
 }
 
-fn has_predict(expr: &Expr) -> bool {
-    expr.exists(|expr| {
-        Ok(matches!(expr, Expr::ScalarFunction(call) if PredictUdf::find(&call.func).is_some()))
-    })
-    .unwrap_or(true)
+fn is_predict(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if PredictUdf::find(&call.func).is_some())
+}
+
+fn holds_predict(node: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    node.apply_expressions(|expr| {
+        found = expr.exists(|part| Ok(is_predict(part)))?;
+        Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+    })?;
+    Ok(found)
 }
 
 fn bind_call(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
@@ -123,7 +138,6 @@ fn cast(arg: Expr, column: &FieldRef, model: &str, schema: &DFSchema) -> Result<
 #[cfg(test)]
 mod tests {
     use datafusion::arrow::datatypes::DataType;
-    use datafusion::common::tree_node::TreeNodeRecursion;
     use datafusion::dataframe::DataFrame;
     use farcall_udf::{AsyncFunction, AsyncUdf};
 

@@ -3,6 +3,7 @@
 // Clippy takes only functions marked as tests for tests, but the helpers below them are, too.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod call_table;
 mod calls;
 mod cancel;
 mod cli;
@@ -21,8 +22,11 @@ mod metrics;
 mod mistakes;
 mod narrow;
 mod packages;
+mod plain_queries;
+mod plans;
 mod properties;
 mod secrets;
+mod settings;
 mod shapes;
 mod sql_examples;
 mod statements;

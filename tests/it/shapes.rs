@@ -10,8 +10,8 @@ use crate::support::twins::Twins;
 mod known;
 mod queries;
 
-use known::KNOWN;
-use queries::QUERIES;
+pub use known::KNOWN;
+pub use queries::QUERIES;
 
 /// What is known to be wrong with a shape.
 #[derive(Debug, Clone, Copy)]

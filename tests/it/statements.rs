@@ -4,10 +4,9 @@ use std::sync::Arc;
 
 use datafusion::execution::SessionStateBuilder;
 use datafusion::prelude::{SessionConfig, SessionContext};
-use farcall::FarcallSession;
 use farcall::udf::{CallError, CallOptions, async_fn};
+use farcall::{FarcallSession, plans};
 
-use crate::support::plans::plan_text;
 use crate::support::remote::{Remote, add_table, create, expected, rows, session};
 use crate::support::server::{Script, TestServer};
 
@@ -136,8 +135,9 @@ async fn calls_stand_in_ctes_and_subqueries() {
 
 /// Returns the brackets behind the call of the physical plan.
 async fn shown(session: &FarcallSession, call: &str) -> String {
-    let plan = plan_text(session, &format!("SELECT {call} AS v FROM t")).await;
-    let line = plan.lines().find(|line| line.contains("AsyncCalcExec")).unwrap().to_owned();
+    let plan = plans::snapshot(session, &format!("SELECT {call} AS v FROM t")).await.unwrap();
+    let line = plan.physical().unwrap().lines().find(|line| line.contains("AsyncCalcExec"));
+    let line = line.unwrap();
     line[line.rfind('[').unwrap()..].to_owned()
 }
 

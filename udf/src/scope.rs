@@ -1,6 +1,6 @@
 //! [`QueryScope`], what belongs to one execution of a query: its id, its functions, its cancel.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::AtomicU64;
@@ -199,6 +199,19 @@ impl QueryScope {
             })
         });
         Arc::clone(site)
+    }
+
+    /// Returns the calls sent so far by function, over all its call sites in this query.
+    ///
+    /// Rows that needed no call, or shared the answer of an equal one, are not counted.
+    pub fn calls(&self) -> BTreeMap<String, usize> {
+        let mut calls = BTreeMap::new();
+        let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
+        for site in sites.values() {
+            *calls.entry(site.function().name().to_owned()).or_default() +=
+                site.metrics().snapshot().calls as usize;
+        }
+        calls
     }
 
     fn function(&self, function: &AsyncFunction) -> Arc<OpenedFunction> {

@@ -19,6 +19,7 @@ use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::AnalyzerRule;
 
 use crate::calls::find_call;
+use crate::presence::plan_has_call;
 use crate::sites::SiteCounter;
 
 /// Numbers the call sites of a plan.
@@ -53,6 +54,10 @@ impl AnalyzerRule for NumberCallSites {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        // Looking is cheaper than rewriting, and most plans hold no call.
+        if !plan_has_call(&plan)? {
+            return Ok(plan);
+        }
         plan.transform_down_with_subqueries(|node| {
             node.map_expressions(|expr| expr.transform_up(|part| Ok(self.number(part))))
         })

@@ -21,8 +21,9 @@ use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
-use crate::calls::{find_call, plan_has_call};
+use crate::calls::find_call;
 use crate::logical::{AsyncCalc, CallColumn, GENERATED_PREFIX};
+use crate::presence::plan_has_call;
 use crate::rewrite::calculate;
 
 /// Removes calls that are not read.

@@ -20,6 +20,8 @@ use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::AnalyzerRule;
 use farcall_udf::AsyncUdf;
 
+use crate::presence::plan_has;
+
 /// Wraps foreign async functions.
 #[derive(Debug, Default)]
 pub struct WrapForeignFunctions;
@@ -30,6 +32,10 @@ impl AnalyzerRule for WrapForeignFunctions {
     }
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
+        // Looking is cheaper than rewriting, and most plans hold no such function.
+        if !plan_has(&plan, is_foreign)? {
+            return Ok(plan);
+        }
         let mut wrapped = false;
         plan.transform_up_with_subqueries(|node| {
             let names = NamePreserver::new(&node);
@@ -48,6 +54,10 @@ impl AnalyzerRule for WrapForeignFunctions {
         })
         .data()
     }
+}
+
+fn is_foreign(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.as_async().is_some())
 }
 
 fn wrap(expr: Expr) -> Transformed<Expr> {

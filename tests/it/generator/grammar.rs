@@ -28,6 +28,9 @@ type Columns = Vec<String>;
 const TABLES: &[(&str, &[&str])] =
     &[("t", &["id", "x", "k", "n"]), ("b", &["y", "k", "z"]), ("c", &["k", "w"])];
 
+/// Columns of `t` with a field of a struct.
+const WITH_FIELD: (&str, &[&str]) = ("t", &["id", "x", "s['foo']"]);
+
 impl Grammar {
     pub fn new(seed: u64) -> Self {
         Self { random: Random::new(seed), features: BTreeSet::new(), aliases: 0, volatile: true }
@@ -39,7 +42,9 @@ impl Grammar {
         self.aliases = 0;
         self.volatile = self.random.chance(10);
         let width = 1 + self.random.below(3);
-        let mut sql = self.body(2, width);
+        // Most faults show in small queries, which also are planned faster.
+        let depth = 1 + self.random.below(2);
+        let mut sql = self.body(depth, width);
         if self.random.chance(30) {
             sql = self.ordered(&sql, width);
         }
@@ -246,8 +251,12 @@ impl Grammar {
     }
 
     fn relation(&mut self, depth: usize) -> (String, Columns) {
-        if depth > 0 && self.random.chance(35) {
-            return self.derived(depth - 1);
+        match self.random.below(100) {
+            0..35 if depth > 0 => return self.derived(depth - 1),
+            35..42 => return self.values(),
+            42..48 => return self.filtered_by_volatile(),
+            48..55 => return self.table(&WITH_FIELD),
+            _ => {}
         }
         let table = self.random_table();
         self.table(&TABLES[table])
@@ -275,6 +284,45 @@ impl Grammar {
         let alias = self.alias();
         let columns = (1..=width).map(|column| format!("{alias}.c{column}")).collect();
         (format!("({sql}) {alias}"), columns)
+    }
+
+    /// Writes VALUES, in which calls may stand.
+    fn values(&mut self) -> (String, Columns) {
+        let width = 1 + self.random.below(2);
+        let rows: Vec<String> = (0..1 + self.random.below(3)).map(|_| self.row(width)).collect();
+        let alias = self.alias();
+        let names: Columns = (1..=width).map(|column| format!("c{column}")).collect();
+        let sql = format!("(VALUES {}) AS {alias} ({})", rows.join(", "), names.join(", "));
+        (sql, names.iter().map(|name| format!("{alias}.{name}")).collect())
+    }
+
+    fn row(&mut self, width: usize) -> String {
+        let cells = (0..width).map(|_| {
+            let number = self.random.below(9);
+            match self.random.below(5) {
+                0 | 1 => format!("f({number})"),
+                2 => format!("g(m({number}))"),
+                _ => number.to_string(),
+            }
+        });
+        format!("({})", cells.collect::<Vec<_>>().join(", "))
+    }
+
+    /// Writes a table beside whose calls stands a volatile column (which is always 0), filtered by it.
+    fn filtered_by_volatile(&mut self) -> (String, Columns) {
+        let table = self.random_table();
+        let (from, columns) = self.table(&TABLES[table]);
+        let (call, plain) = (self.integer(1, &columns, false), self.random.pick(&columns).clone());
+        let list = format!("f({call}) AS c1, CAST(floor(random()) AS BIGINT) AS c2, {plain} AS c3");
+        let (inner, outer) = (self.alias(), self.alias());
+        let read: Columns = (1..=3).map(|column| format!("{inner}.c{column}")).collect();
+        let condition = self.boolean(1, &read, false);
+        let below = 1 + self.random.below(3);
+        let sql = format!(
+            "(SELECT * FROM (SELECT {list} FROM {from}) {inner} \
+             WHERE {inner}.c2 < {below} AND {condition}) {outer}"
+        );
+        (sql, (1..=3).map(|column| format!("{outer}.c{column}")).collect())
     }
 
     fn random_table(&mut self) -> usize {
@@ -400,7 +448,7 @@ impl Grammar {
     /// Writes a condition.
     fn boolean(&mut self, depth: usize, columns: &Columns, subqueries: bool) -> String {
         let below = depth.saturating_sub(1);
-        let roll = self.random.below(if depth == 0 { 6 } else { 18 });
+        let roll = self.random.below(if depth == 0 { 6 } else { 21 });
         if matches!(roll, 6..=10 | 12..=14) {
             self.guarded(columns);
         }
@@ -437,7 +485,7 @@ impl Grammar {
             13 => {
                 let value = self.integer(below, columns, false);
                 let item = self.integer(below, columns, false);
-                if value.contains('(') && item.contains('(') {
+                if value.contains(['(', '[']) && item.contains('(') {
                     self.feature("in list");
                 }
                 // Upstream is wrong about lists with a NULL that is no constant.
@@ -449,6 +497,16 @@ impl Grammar {
                 format!("({}) {test}", self.boolean(below, columns, false))
             }
             15 | 16 if subqueries => self.subquery_condition(columns),
+            17 => {
+                let field = *self.random.pick(&["foo", "bar"]);
+                let argument = self.integer(below, columns, false);
+                format!("pair({argument})['{field}'] < {}", self.random.below(9))
+            }
+            18 | 19 => {
+                // The second call is not needed, which only shows when the first has an answer.
+                let first = self.boolean(0, columns, false);
+                format!("({first} AND ({first} OR q({})))", self.integer(below, columns, false))
+            }
             _ => {
                 let left = self.integer(below, columns, false);
                 format!("{left} >= {}", self.integer(below, columns, false))

@@ -28,6 +28,8 @@ pub const QUERIES: &[(&str, &[&str])] = &[
             "SELECT a + 1 FROM (SELECT f(x) AS a, g(x) AS b FROM t) q",
             "SELECT v, v + 1, v * 2 FROM (SELECT f(x) AS v FROM t) q",
             "SELECT fv(id) AS a, fv(id) AS b FROM t",
+            "SELECT p(id) AND (p(id) OR q(k)) FROM t",
+            "SELECT v FROM (SELECT CAST(floor(random()) AS BIGINT) AS r, f(x) AS v FROM t) q WHERE r < 2 AND v > 1000005",
             "SELECT v, v AS w FROM (SELECT fv(id) AS v FROM t) q",
             "SELECT fv(x), f(x) FROM t",
             "SELECT -f(x), NOT p(x), f(x) IS NULL, p(x) IS TRUE FROM t",

@@ -1,9 +1,11 @@
-//! What the tests stand on: twins, plans as text, a model server.
+//! What the tests stand on: twins, a lazy oracle, a model server.
 
 pub mod lazy;
 pub mod outcome;
 pub mod plans;
 pub mod remote;
+pub mod rules;
 #[path = "server.rs"]
 pub mod server;
+pub mod threads;
 pub mod twins;

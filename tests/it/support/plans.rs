@@ -1,4 +1,4 @@
-//! Plans as text for snapshots.
+//! Plans as EXPLAIN shows them, with the numbers that `farcall::plans` leaves out.
 
 use farcall::FarcallSession;
 

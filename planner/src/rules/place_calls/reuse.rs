@@ -130,6 +130,10 @@ fn serves(column: &CallColumn, sought: &Sought, input: &LogicalPlan) -> Result<b
 /// Returns `None` where the chain ends, or where a column cannot be written so: it is volatile, or
 /// the result of a call that is guarded or may not be reused.
 fn write_below(expr: &Expr, plan: &LogicalPlan) -> Result<Option<Expr>> {
+    // An expression without columns could be written anywhere, but the chain ends all the same.
+    if !is_link(plan) {
+        return Ok(None);
+    }
     let definition = |column: &Column| -> Option<Expr> {
         match plan {
             LogicalPlan::Filter(_) | LogicalPlan::Sort(_) | LogicalPlan::Limit(_) => {
@@ -178,6 +182,19 @@ fn write_below(expr: &Expr, plan: &LogicalPlan) -> Result<Option<Expr>> {
         })
         .data()?;
     Ok(known.then_some(written))
+}
+
+/// Says whether a node may be part of a chain: each of its rows is one row of its input.
+fn is_link(plan: &LogicalPlan) -> bool {
+    match plan {
+        LogicalPlan::Filter(_)
+        | LogicalPlan::Sort(_)
+        | LogicalPlan::Limit(_)
+        | LogicalPlan::Window(_)
+        | LogicalPlan::SubqueryAlias(_)
+        | LogicalPlan::Projection(_) => true,
+        plan => AsyncCalc::find(plan).is_some(),
+    }
 }
 
 /// Rebuilds a node of a chain over its widened input, so that it passes one column more.
