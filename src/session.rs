@@ -94,7 +94,8 @@ impl FarcallSessionBuilder {
         self
     }
 
-    /// Builds the session.
+    /// Builds the session; its default catalog gets the table `farcall.metrics`, unless there is a
+    /// schema of that name.
     ///
     /// # Errors
     /// A planning error if the state belongs to a farcall session already, or if both a state and a

@@ -71,6 +71,7 @@ pub struct Declaration {
     determinism: Determinism,
     side_effects: bool,
     null_input: NullInput,
+    adaptive: bool,
     version: String,
     ordering_key: Option<usize>,
     max_batch_tokens: Option<usize>,
@@ -114,6 +115,7 @@ impl Declaration {
             determinism: Determinism::default(),
             side_effects: false,
             null_input: NullInput::default(),
+            adaptive: false,
             version: String::new(),
             ordering_key: None,
             max_batch_tokens: None,
@@ -187,6 +189,12 @@ impl Declaration {
     /// Says what happens to rows with NULL arguments.
     pub fn with_null_input(mut self, null_input: NullInput) -> Self {
         self.null_input = null_input;
+        self
+    }
+
+    /// Says that the remote side has limits that are worth learning, unless options say otherwise.
+    pub fn with_adaptive(mut self, adaptive: bool) -> Self {
+        self.adaptive = adaptive;
         self
     }
 
@@ -298,6 +306,11 @@ impl Declaration {
     /// Returns what happens to rows with NULL arguments.
     pub fn null_input(&self) -> NullInput {
         self.null_input
+    }
+
+    /// Says whether the remote side's limits are learned unless options say otherwise.
+    pub fn is_adaptive(&self) -> bool {
+        self.adaptive
     }
 
     /// Returns the version, empty if none was given.

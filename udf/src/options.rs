@@ -375,7 +375,7 @@ options! {
     /// Tokens a minute, sent and received, over everything in the runtime that calls the same function.
     tpm / with_tpm: usize = UNLIMITED_USIZE, "none";
     /// Whether concurrency and rate are learned from how the remote side answers.
-    adaptive / with_adaptive: bool = false, "false";
+    adaptive / with_adaptive: bool = false, "true for network providers";
     /// Whether equal calls of a deterministic function share one answer within a query.
     dedup / with_dedup: bool = true, "true";
     /// Bytes of remembered answers at most, per function and query; the oldest are forgotten first.
@@ -487,6 +487,11 @@ impl CallOptions {
             _ if side_effects && !self.has_retry_options() => 1,
             RetryStrategy::FixedDelay | RetryStrategy::ExponentialBackoff => self.max_attempts(),
         }
+    }
+
+    /// Returns whether limits are learned, given what the function declares.
+    pub fn adaptive_or(&self, declared: bool) -> bool {
+        self.adaptive.unwrap_or(declared)
     }
 
     /// Says whether somebody asked for retries, which a function with side effects needs.

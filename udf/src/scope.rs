@@ -182,7 +182,9 @@ impl QueryScope {
                 number: site,
                 function: opened,
                 window: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
-                limiter: self.runtime.limiter(function.name(), Limits::of(options)),
+                limiter: self
+                    .runtime
+                    .limiter(function.name(), Limits::of(options, function.declaration())),
                 priority: Priority::new(self.number, stage),
                 options: options.clone(),
                 tries: tries.then(|| return_field.data_type().clone()),

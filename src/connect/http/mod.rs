@@ -60,7 +60,7 @@ impl ModelProvider for HttpProvider {
     ) -> Result<Arc<dyn AsyncBatchFunction>> {
         let options = HttpOptions::parse(model)?;
         check_columns(model)?;
-        let limits = options.limits;
+        let (limits, declaration) = (options.limits, declaration.with_adaptive(true));
         let target = EndpointTarget { model: model.name.clone(), options };
         Ok(Arc::new(HttpModel::new(model, declaration, Arc::new(target), limits)))
     }

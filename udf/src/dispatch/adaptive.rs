@@ -28,6 +28,9 @@ const CUT_INTERVAL: Duration = Duration::from_secs(1);
 const CUT: f64 = 0.97;
 /// A rate is cut by no more at once, whatever was measured.
 const DEEPEST_CUT: f64 = 0.7;
+/// How long nothing is sent after a refusal. Some servers count what they refuse: as long as requests
+/// come as fast as before, they refuse every one. What was sent too much is made up for within this.
+const REFUSAL_PAUSE: Duration = Duration::from_millis(20);
 /// Beyond this rate a limit is none.
 const MAX_RATE: f64 = 100_000.0;
 /// Pauses that the remote side asks for are cut to this: it may mean a day's quota.
@@ -119,6 +122,7 @@ impl Adaptive {
 
     /// Learns from an answer that asks for fewer requests.
     pub(crate) fn throttled(&mut self, now: Instant) {
+        self.pause_until(now + REFUSAL_PAUSE);
         if self.cut.is_some_and(|at| now < at + CUT_INTERVAL) {
             return;
         }
@@ -145,7 +149,7 @@ impl Adaptive {
             return;
         };
         if remaining == 0 {
-            self.paused_until = Some(now + reset.min(LONGEST_PAUSE));
+            self.pause_until(now + reset.min(LONGEST_PAUSE));
         } else if !self.hinted && !reset.is_zero() {
             let rate = remaining as f64 / reset.as_secs_f64();
             if self.rate.is_none() && rate <= MAX_RATE {
@@ -154,6 +158,10 @@ impl Adaptive {
             self.concurrency = self.concurrency.min(remaining as f64);
         }
         self.hinted = true;
+    }
+
+    fn pause_until(&mut self, until: Instant) {
+        self.paused_until = self.paused_until.max(Some(until));
     }
 }
 
@@ -315,8 +323,9 @@ mod tests {
         assert_eq!(adaptive.wait(now), Duration::ZERO);
         (0..100).for_each(|_| adaptive.answered(ms(1), 1, now));
         adaptive.throttled(now);
+        assert_eq!(adaptive.wait(now), REFUSAL_PAUSE);
         let (mut sent, mut at) = (0, now);
-        while at < now + ms(100) {
+        while at < now + ms(100) + REFUSAL_PAUSE {
             let wait = adaptive.wait(at);
             at += wait;
             if wait.is_zero() {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::answer::RateHints;
+use crate::declaration::Declaration;
 use crate::dispatch::adaptive::Adaptive;
 use crate::dispatch::budget::RetryBudget;
 use crate::dispatch::queue::{Place, Priority, Queue};
@@ -28,13 +29,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Reads the limits of a call.
-    pub fn of(options: &CallOptions) -> Self {
+    /// Reads the limits of a call, given what the function declares about itself.
+    pub fn of(options: &CallOptions, declaration: &Declaration) -> Self {
         Self {
             max_concurrency: options.concurrency_limit(),
             rpm: options.requests_limit(),
             tpm: options.tokens_limit(),
-            adaptive: options.adaptive(),
+            adaptive: options.adaptive_or(declaration.is_adaptive()),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Limits that everything in a runtime shares: places, rates, and what is learned.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -146,9 +147,11 @@ async fn an_operator_downstream_comes_before_the_one_that_feeds_it() {
 
 #[tokio::test(start_paused = true)]
 async fn a_limited_remote_side_is_used_up_and_rarely_refuses() {
-    for burst in [5.0, 50.0, 500.0] {
-        let server =
-            Server { level: Mutex::new((Instant::now(), burst)), burst, ..Server::new(500.0) };
+    let bucket = |burst| Limit::Bucket { burst, level: Mutex::new((Instant::now(), burst)) };
+    let window = |counts_refused| Limit::Window { counts_refused, counted: Mutex::default() };
+    for limit in [bucket(5.0), bucket(50.0), bucket(500.0), window(false), window(true)] {
+        let name = format!("{limit:?}");
+        let server = Server { limit, ..Server::new(500.0) };
         let log = Arc::clone(&server.log);
         let mut partition = one(&AsyncFunction::batch(server), batches(1).with_adaptive(true));
         let rows = 500 * 25;
@@ -160,8 +163,8 @@ async fn a_limited_remote_side_is_used_up_and_rarely_refuses() {
         let share = refused as f64 / log.len() as f64;
         let seconds = (log[log.len() - 1].0 - warm).as_secs_f64();
         let rate = (log.len() - refused) as f64 / seconds;
-        assert!(share < 0.02, "burst {burst}: {refused} of {} answers were refusals", log.len());
-        assert!(rate > 0.9 * 500.0, "burst {burst}: {rate:.0} a second of 500 were used");
+        assert!(share < 0.02, "{name}: {refused} of {} answers were refusals", log.len());
+        assert!(rate > 0.9 * 500.0, "{name}: {rate:.0} a second of 500 were used");
     }
 }
 
@@ -173,15 +176,60 @@ async fn without_adaptive_nothing_is_learned() {
     assert!(partition.site.limiter.is_unlimited());
 }
 
-/// Adds one within 10 ms, and refuses what exceeds its rate by more than a burst.
+#[tokio::test(start_paused = true)]
+async fn a_function_may_declare_that_it_is_adaptive_and_options_win() {
+    let (function, _) =
+        ScriptedFunction::new("f").with_declaration(|d| d.with_adaptive(true)).build();
+    let adaptive = |options| one(&function, options).site.limiter.limits().adaptive;
+    assert!(adaptive(batches(1)));
+    assert!(!adaptive(batches(1).with_adaptive(false)));
+}
+
+/// How a server says what is too much.
+#[derive(Debug)]
+enum Limit {
+    /// More than the rate fills into a bucket, which holds a burst.
+    Bucket { burst: f64, level: Mutex<(Instant, f64)> },
+    /// More within any second, of what was answered or of what came.
+    Window { counts_refused: bool, counted: Mutex<VecDeque<Instant>> },
+}
+
+impl Limit {
+    fn admits(&self, rate: f64, now: Instant) -> bool {
+        match self {
+            Limit::Bucket { burst, level } => {
+                let mut level = level.lock().unwrap();
+                let filled = level.1 + (now - level.0).as_secs_f64() * rate;
+                *level = (now, filled.min(*burst));
+                let admitted = level.1 >= 1.0;
+                if admitted {
+                    level.1 -= 1.0;
+                }
+                admitted
+            }
+            Limit::Window { counts_refused, counted } => {
+                let mut counted = counted.lock().unwrap();
+                while counted.front().is_some_and(|at| *at + Duration::from_secs(1) <= now) {
+                    counted.pop_front();
+                }
+                let admitted = (counted.len() as f64) < rate;
+                if admitted || *counts_refused {
+                    counted.push_back(now);
+                }
+                admitted
+            }
+        }
+    }
+}
+
+/// Adds one within 10 ms, and refuses what exceeds its limit.
 #[derive(Debug)]
 struct Server {
     declaration: Declaration,
     rate: f64,
-    burst: f64,
+    limit: Limit,
     tokens: u64,
     begun: Instant,
-    level: Mutex<(Instant, f64)>,
     log: Arc<Mutex<Vec<(Duration, bool)>>>,
 }
 
@@ -190,22 +238,19 @@ impl Server {
         Self {
             declaration: Declaration::new("f", vec![DataType::Int64], DataType::Int64),
             rate,
-            burst: rate / 10.0,
+            limit: Limit::Bucket {
+                burst: rate / 10.0,
+                level: Mutex::new((Instant::now(), rate / 10.0)),
+            },
             tokens: 0,
             begun: Instant::now(),
-            level: Mutex::new((Instant::now(), rate / 10.0)),
             log: Arc::default(),
         }
     }
 
     fn admits(&self) -> bool {
-        let (mut level, now) = (self.level.lock().unwrap(), Instant::now());
-        let filled = level.1 + (now - level.0).as_secs_f64() * self.rate;
-        *level = (now, filled.min(self.burst));
-        let admitted = level.1 >= 1.0;
-        if admitted {
-            level.1 -= 1.0;
-        }
+        let now = Instant::now();
+        let admitted = self.limit.admits(self.rate, now);
         self.log.lock().unwrap().push((now - self.begun, admitted));
         admitted
     }
