@@ -121,6 +121,15 @@ async fn a_condition_that_half_of_the_rows_pass_costs_twice_the_limit() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_batch_that_is_all_the_limit_wants_waits_for_no_company() {
+    let counted = Counted::new(4, 2);
+    let begun = tokio::time::Instant::now();
+    let (rows, [calls, ..]) = counted.run("SELECT id FROM t WHERE pb(id) LIMIT 20").await;
+    // Two requests of 20 rows, where 32 would fit, and not one `batch_timeout`.
+    assert_eq!((rows.len(), calls, begun.elapsed()), (20, 40, std::time::Duration::ZERO));
+}
+
 #[tokio::test]
 async fn an_offset_counts() {
     for (target, source) in PARTITIONS {

@@ -36,19 +36,33 @@ pub struct CallColumn {
 
 impl fmt::Display for CallColumn {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let udf = match &self.call {
+            Expr::ScalarFunction(call) => AsyncUdf::find(&call.func).map(|udf| (udf, &call.args)),
+            _ => None,
+        };
         // As its user wrote it, `PREDICT(m, x)`: the expression's own text knows the function only.
-        match &self.call {
-            Expr::ScalarFunction(call) if let Some(udf) = AsyncUdf::find(&call.func) => {
-                let args = call.args.iter().map(ToString::to_string);
+        match udf {
+            Some((udf, args)) => {
+                let args = args.iter().map(ToString::to_string);
                 write!(f, "{} AS {}", udf.show(args, ", "), self.name)?;
             }
-            other => write!(f, "{other} AS {}", self.name)?,
+            None => write!(f, "{} AS {}", self.call, self.name)?,
         }
-        match &self.guard {
-            Some(guard) => write!(f, " WHEN {guard}"),
+        if let Some(guard) = &self.guard {
+            write!(f, " WHEN {guard}")?;
+        }
+        match udf.map(|(udf, _)| stated_options(udf)).filter(|options| !options.is_empty()) {
+            Some(options) => write!(f, " [{}]", options.join(", ")),
             None => Ok(()),
         }
     }
+}
+
+/// Returns what the function and the call say about how it is called; the session has its say when
+/// operators are made.
+fn stated_options(udf: &AsyncUdf) -> Vec<String> {
+    let options = udf.function().declaration().options().overlay(udf.call_options());
+    options.entries().into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 
 /// Adds one column per call to the rows of its input; drops no row and changes no order.
@@ -195,7 +209,10 @@ impl UserDefinedLogicalNodeCore for AsyncCalc {
 #[cfg(test)]
 mod tests {
     use datafusion_common::{Dependency, FunctionalDependence, FunctionalDependencies};
+    use datafusion_expr::expr::ScalarFunction;
     use datafusion_expr::{col, lit};
+    use farcall_udf::testing::ScriptedFunction;
+    use farcall_udf::{CallOptions, Declaration};
 
     use super::*;
     use crate::testing::{call, table};
@@ -251,6 +268,24 @@ mod tests {
     fn holds_back_conditions_on_its_results_only() {
         let held = guarded().prevent_predicate_push_down_columns();
         assert_eq!(held, HashSet::from(["__async_0".to_owned()]));
+    }
+
+    #[test]
+    fn shows_the_options_that_the_function_and_the_call_state() {
+        let declaration = Declaration::new("f", vec![DataType::Int64], DataType::Int64)
+            .with_options(CallOptions::new().with_max_batch_size(7).with_max_attempts(2));
+        let udf =
+            AsyncUdf::new(ScriptedFunction::new("f").with_declaration(|_| declaration).build().0)
+                .with_call_options(CallOptions::new().with_max_batch_size(9));
+        let call = Expr::ScalarFunction(ScalarFunction::new_udf(
+            Arc::new(udf.into_scalar_udf()),
+            vec![col("t.x")],
+        ));
+        let guard = Some(col("t.k").gt(lit(1_i64)));
+        let column = CallColumn { call, guard, name: "__async_0".into() };
+        let expected = "f(t.x, max_batch_size => '9') AS __async_0 WHEN t.k > Int64(1) \
+                        [max_batch_size=9, max_attempts=2]";
+        assert_eq!(column.to_string(), expected);
     }
 
     #[test]

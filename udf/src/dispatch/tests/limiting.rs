@@ -141,7 +141,8 @@ async fn an_operator_downstream_comes_before_the_one_that_feeds_it() {
     upstream.dispatcher.finish();
     downstream.dispatcher.finish();
     let (up, down) = tokio::join!(upstream.run_until_ready(3), downstream.run_until_ready(2));
-    (up.unwrap(), down.unwrap());
+    up.unwrap();
+    down.unwrap();
     assert_eq!(seen.attempts(), [[1], [7], [8], [2], [3]]);
 }
 
