@@ -21,8 +21,17 @@ fn expected() -> Vec<String> {
     (0..ROWS).map(|id| format!("|{id}|{}|", id + 1)).collect()
 }
 
-/// A session over a pool, with `f(x) = x + 1` in requests of 30 rows that take 1 ms.
+/// A session over a pool, with `f(x) = x + 1` in requests of 30 rows that take 1 ms, or as told.
 fn session(
+    pool_bytes: usize,
+    partitions: usize,
+    options: CallOptions,
+) -> (FarcallSession, Arc<dyn MemoryPool>, Arc<Seen>) {
+    session_with(Duration::from_millis(1), pool_bytes, partitions, options)
+}
+
+fn session_with(
+    latency: Duration,
     pool_bytes: usize,
     partitions: usize,
     options: CallOptions,
@@ -36,9 +45,9 @@ fn session(
         .build();
     let session = FarcallSession::builder().with_state(state).build().unwrap();
     add_table(&session, "t", ROWS, partitions, 100);
-    let options = options.with_max_batch_size(30).with_dedup(false);
+    let options = CallOptions::new().with_max_batch_size(30).with_dedup(false).overlay(&options);
     let (function, seen) = ScriptedFunction::new("f")
-        .with_usual(Step::Answer(Duration::from_millis(1)))
+        .with_usual(Step::Answer(latency))
         .with_declaration(|declaration| declaration.with_options(options))
         .build();
     session.register(function);
@@ -98,8 +107,9 @@ async fn a_partition_does_not_wait_for_the_memory_of_one_that_nobody_reads() {
 async fn requests_that_would_wait_for_ever_for_company_leave_when_the_pool_is_full() {
     let options = CallOptions::new().with_batch_timeout(Duration::MAX).with_max_batch_size(1_000);
     let (session, pool, _) = session(4_000, 1, options);
-    assert_eq!(rows(&session, "SELECT id, f(id) AS v FROM t").await.unwrap(), expected());
-    assert_eq!(pool.reserved(), 0);
+    let got = rows(&session, "SELECT id, f(id) AS v FROM t");
+    let got = tokio::time::timeout(Duration::from_secs(20), got).await.expect("it hangs");
+    assert_eq!((got.unwrap(), pool.reserved()), (expected(), 0));
 }
 
 #[tokio::test]
@@ -122,14 +132,15 @@ async fn a_pool_too_small_for_one_batch_is_an_error_that_names_function_and_byte
 
 #[tokio::test]
 async fn slices_of_one_batch_are_accounted_once() {
-    // One buffer of 32,000 bytes, given out in batches of 100 rows, fits into a pool of its size.
-    let (session, pool, _) = session(40_000, 1, CallOptions::new());
+    // One buffer of 32,000 bytes, read in batches of 100 rows, fits into a pool of 40,000; so do the
+    // answers. All of them are held while the first request is on its way.
+    let options = CallOptions::new().with_max_batch_size(100);
+    let (session, pool, seen) = session_with(Duration::from_millis(300), 40_000, 1, options);
     let config = "SET datafusion.execution.batch_size = 100";
     session.sql(config).await.unwrap().collect().await.unwrap();
     add_table(&session, "whole", ROWS, 1, ROWS);
-    let sql = "SELECT id, f(id) AS v FROM (SELECT id FROM whole LIMIT 3900)";
-    assert_eq!(rows(&session, sql).await.unwrap(), expected()[..3900]);
-    assert_eq!(pool.reserved(), 0);
+    assert_eq!(rows(&session, "SELECT id, f(id) AS v FROM whole").await.unwrap(), expected());
+    assert_eq!((seen.in_flight_max(), pool.reserved()), (40, 0));
 }
 
 async fn count(stream: SendableRecordBatchStream) -> usize {
