@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion_expr::expr::Case;
+use datafusion_expr::expr::{Case, InList};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::utils::split_binary_owned;
-use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Projection, binary_expr, ident};
+use datafusion_expr::{
+    BinaryExpr, Expr, LogicalPlan, Operator, Projection, binary_expr, ident, not,
+};
 
-use crate::calls::{Names, find_call, has_call, is_volatile, same_value};
+use crate::calls::{Names, count_calls, find_call, has_call, is_volatile, same_value};
 use crate::guard::{Guard, is_not_false, is_not_true, is_true};
 use crate::logical::CallColumn;
 use crate::rewrite::{calculate, columns};
@@ -215,6 +217,9 @@ impl<'a> Extraction<'a> {
                 self.rewrite_chain(expr, op, place)
             }
             Expr::Case(case) => self.rewrite_case(case, place),
+            Expr::InList(list) if list.list.iter().any(has_call) && !is_volatile(&list.expr) => {
+                self.rewrite(spell_out(list), place)
+            }
             Expr::Alias(mut alias) => {
                 alias.expr = Box::new(self.rewrite(*alias.expr, place)?);
                 Ok(Expr::Alias(alias))
@@ -285,11 +290,11 @@ impl<'a> Extraction<'a> {
     }
 
     /// Takes the calls out of a chain of AND or OR: cheap operands guard all calls, and each call
-    /// guards the ones after it.
+    /// guards the ones after it. An operand with fewer calls comes before one with more.
     fn rewrite_chain(&mut self, expr: Expr, op: Operator, place: &Place) -> Result<Expr> {
         let mut operands: Vec<(usize, Expr)> =
             split_binary_owned(expr, op).into_iter().enumerate().collect();
-        operands.sort_by_key(|(position, operand)| (has_call(operand), *position));
+        operands.sort_by_key(|(position, operand)| (count_calls(operand), *position));
         let mut place = place.clone();
         let mut rewritten = Vec::with_capacity(operands.len());
         let number = operands.len();
@@ -335,4 +340,15 @@ impl<'a> Extraction<'a> {
         let otherwise = else_expr.map(|expr| self.rewrite(*expr, &rest)).transpose()?;
         Ok(Expr::Case(Case::new(expr.map(Box::new), branches, otherwise.map(Box::new))))
     }
+}
+
+/// Writes a list as a list of its cheap items OR one comparison for each item with a call, so that the
+/// cheap ones are tested first.
+fn spell_out(list: InList) -> Expr {
+    let InList { expr, list, negated } = list;
+    let (dear, cheap): (Vec<_>, Vec<_>) = list.into_iter().partition(has_call);
+    let cheap = (!cheap.is_empty()).then(|| expr.as_ref().clone().in_list(cheap, false));
+    let dear = dear.into_iter().map(|item| expr.as_ref().clone().eq(item));
+    let any = cheap.into_iter().chain(dear).reduce(Expr::or).unwrap_or_default();
+    if negated { not(any) } else { any }
 }

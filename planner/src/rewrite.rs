@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion_common::tree_node::Transformed;
+use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column, DFSchemaRef, Result};
+use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, Filter, LogicalPlan, Projection};
 
@@ -36,6 +37,19 @@ pub(crate) fn rewrite_nodes(
         Order::TopDown => plan.transform_down_with_subqueries(|node| rewrite(node, &mut names)),
         Order::BottomUp => plan.transform_up_with_subqueries(|node| rewrite(node, &mut names)),
     }
+}
+
+/// Rewrites the parts of a node's expressions, from the inside out; the expressions keep their names.
+pub(crate) fn map_parts(
+    node: LogicalPlan,
+    mut rewrite: impl FnMut(Expr) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<LogicalPlan>> {
+    let names = NamePreserver::new(&node);
+    node.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let expr = expr.transform_up(&mut rewrite)?;
+        Ok(if expr.transformed { expr.update_data(|expr| name.restore(expr)) } else { expr })
+    })
 }
 
 /// Puts the calls above a plan; without calls the plan stays as it is.

@@ -207,6 +207,7 @@ impl FarcallCodec {
                 let mark = Column::new(qualifier.clone(), name);
                 (ResolutionCode::Mark, Some(column(&mark)?))
             }
+            ResolveKind::Full => (ResolutionCode::Full, None),
         };
         let outputs = resolve
             .outputs()
@@ -247,6 +248,7 @@ impl FarcallCodec {
                 let Column { relation, name, .. } = column(mark)?;
                 ResolveKind::Mark(relation, name)
             }
+            ResolutionCode::Full => ResolveKind::Full,
         };
         let outputs = outputs
             .into_iter()
@@ -264,6 +266,7 @@ fn encode_resolve_exec(resolve: &ResolveExec) -> ResolveExecNode {
         Resolution::Semi => (ResolutionCode::Semi, String::new()),
         Resolution::Anti => (ResolutionCode::Anti, String::new()),
         Resolution::Mark(name) => (ResolutionCode::Mark, name.clone()),
+        Resolution::Full => (ResolutionCode::Full, String::new()),
     };
     let outputs = resolve
         .outputs()
@@ -294,6 +297,7 @@ fn decode_resolve_exec(
         ResolutionCode::Semi => Resolution::Semi,
         ResolutionCode::Anti => Resolution::Anti,
         ResolutionCode::Mark => Resolution::Mark(mark),
+        ResolutionCode::Full => Resolution::Full,
     };
     let outputs = outputs
         .into_iter()
@@ -608,6 +612,7 @@ enum ResolutionCode {
     Semi = 1,
     Anti = 2,
     Mark = 3,
+    Full = 4,
 }
 
 #[derive(Clone, PartialEq, Message)]
