@@ -94,6 +94,7 @@ const QUERIES: &[(&str, &str)] = &[
         "f 120",
     ),
     ("SELECT f(1)", "f 1"),
+    ("SELECT CASE WHEN k < 5 THEN v END FROM (SELECT k, f(x) AS v FROM t) q", "f 30"),
     // Calls wait for what drops rows.
     ("SELECT x, f(x) AS v FROM t ORDER BY x LIMIT 5", "f 5"),
     ("SELECT f(x) AS v FROM t ORDER BY k DESC, x LIMIT 5 OFFSET 5", "f 5"),

@@ -6,10 +6,11 @@
 //! that: a guard tells the guards of the calls inside it, since it is itself a conjunction that is
 //! evaluated from left to right.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion_common::{Column, Result};
 use datafusion_expr::expr::{Case, InList};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::utils::split_binary_owned;
@@ -17,25 +18,30 @@ use datafusion_expr::{
     BinaryExpr, Expr, LogicalPlan, Operator, Projection, binary_expr, ident, not,
 };
 
-use crate::calls::{Names, count_calls, find_call, has_call, is_volatile, same_value};
+use crate::calls::{Names, any_part, count_calls, find_call, has_call, is_volatile, same_value};
 use crate::guard::{Guard, is_not_false, is_not_true, is_true};
 use crate::logical::CallColumn;
 use crate::rewrite::{calculate, columns};
 
 /// Which calls are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum Wanted<'a> {
     /// All outermost calls.
     All,
     /// Calls of whose answer one field is read: `f(x).a`.
     FieldAccess,
     /// All outermost calls but those.
     Plain,
+    /// No calls but these columns, the results of calls, to learn where they are read.
+    Results(&'a HashSet<Column>),
 }
 
-impl Wanted {
+impl Wanted<'_> {
     /// Says whether the expression holds a call that is taken.
     pub(crate) fn is_in(self, expr: &Expr) -> bool {
+        if let Wanted::Results(_) = self {
+            return any_part(expr, |part| self.is_at(part));
+        }
         if find_call(expr).is_some() {
             return self != Wanted::FieldAccess;
         }
@@ -52,6 +58,27 @@ impl Wanted {
             Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
         });
         found
+    }
+}
+
+impl Wanted<'_> {
+    /// Says whether the expression is itself what is taken.
+    fn is_at(self, expr: &Expr) -> bool {
+        match (self, expr) {
+            (Wanted::Results(results), Expr::Column(column)) => results.contains(column),
+            (Wanted::Results(_), _) => false,
+            _ => find_call(expr).is_some(),
+        }
+    }
+
+    /// Says how many calls the expression costs.
+    fn cost(self, expr: &Expr) -> usize {
+        match self {
+            Wanted::Results(results) => {
+                expr.column_refs().into_iter().filter(|column| results.contains(column)).count()
+            }
+            _ => count_calls(expr),
+        }
     }
 }
 
@@ -119,7 +146,7 @@ struct Found {
 /// Takes calls out of expressions and remembers them, equal ones once.
 pub(crate) struct Extraction<'a> {
     names: &'a mut Names,
-    wanted: Wanted,
+    wanted: Wanted<'a>,
     found: Vec<Found>,
     /// Whether a guard must not come to hold more calls by merging, see [`Self::with_known`].
     nested: bool,
@@ -131,7 +158,7 @@ pub(crate) struct Extraction<'a> {
 
 impl<'a> Extraction<'a> {
     /// Starts with no call taken.
-    pub(crate) fn new(names: &'a mut Names, wanted: Wanted) -> Self {
+    pub(crate) fn new(names: &'a mut Names, wanted: Wanted<'a>) -> Self {
         Self {
             names,
             wanted,
@@ -209,7 +236,7 @@ impl<'a> Extraction<'a> {
         if !self.wanted.is_in(&expr) {
             return Ok(expr);
         }
-        if find_call(&expr).is_some() {
+        if self.wanted.is_at(&expr) {
             return Ok(self.take(expr, place));
         }
         match expr {
@@ -217,8 +244,8 @@ impl<'a> Extraction<'a> {
                 self.rewrite_chain(expr, op, place)
             }
             Expr::Case(case) => self.rewrite_case(case, place),
-            Expr::InList(list) if list.list.iter().any(has_call) && !is_volatile(&list.expr) => {
-                self.rewrite(spell_out(list), place)
+            Expr::InList(list) if self.spells_out(&list) => {
+                self.rewrite(spell_out(list, self.wanted), place)
             }
             Expr::Alias(mut alias) => {
                 alias.expr = Box::new(self.rewrite(*alias.expr, place)?);
@@ -270,7 +297,7 @@ impl<'a> Extraction<'a> {
     /// fail on the other rows, and calls that are too many do no harm.
     fn once(&mut self, condition: Expr, place: &Place) -> Expr {
         let once = is_volatile(&condition) && !has_call(&condition) && place.guard.is_always();
-        if !once || self.closed {
+        if !once || self.closed || matches!(self.wanted, Wanted::Results(_)) {
             return condition;
         }
         let name = self.names.next();
@@ -289,12 +316,16 @@ impl<'a> Extraction<'a> {
         .map(|transformed| transformed.data)
     }
 
+    fn spells_out(&self, list: &InList) -> bool {
+        list.list.iter().any(|item| self.wanted.cost(item) > 0) && !is_volatile(&list.expr)
+    }
+
     /// Takes the calls out of a chain of AND or OR: cheap operands guard all calls, and each call
     /// guards the ones after it. An operand with fewer calls comes before one with more.
     fn rewrite_chain(&mut self, expr: Expr, op: Operator, place: &Place) -> Result<Expr> {
         let mut operands: Vec<(usize, Expr)> =
             split_binary_owned(expr, op).into_iter().enumerate().collect();
-        operands.sort_by_key(|(position, operand)| (count_calls(operand), *position));
+        operands.sort_by_key(|(position, operand)| (self.wanted.cost(operand), *position));
         let mut place = place.clone();
         let mut rewritten = Vec::with_capacity(operands.len());
         let number = operands.len();
@@ -344,9 +375,9 @@ impl<'a> Extraction<'a> {
 
 /// Writes a list as a list of its cheap items OR one comparison for each item with a call, so that the
 /// cheap ones are tested first.
-fn spell_out(list: InList) -> Expr {
+fn spell_out(list: InList, wanted: Wanted<'_>) -> Expr {
     let InList { expr, list, negated } = list;
-    let (dear, cheap): (Vec<_>, Vec<_>) = list.into_iter().partition(has_call);
+    let (dear, cheap): (Vec<_>, Vec<_>) = list.into_iter().partition(|item| wanted.cost(item) > 0);
     let cheap = (!cheap.is_empty()).then(|| expr.as_ref().clone().in_list(cheap, false));
     let dear = dear.into_iter().map(|item| expr.as_ref().clone().eq(item));
     let any = cheap.into_iter().chain(dear).reduce(Expr::or).unwrap_or_default();

@@ -32,7 +32,6 @@ const SUPERFLUOUS: &[(&str, &str)] = &[
         "outer join",
         "a call of the side that may be missing does not wait for an outer or semi join",
     ),
-    ("guarded read", "the guard around a subquery's column is not carried down to its call"),
     ("having", "the aggregates of a group are computed together, before HAVING"),
     ("limit", "calls are made for skipped rows, and in each partition's top rows"),
 ];

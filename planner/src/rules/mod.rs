@@ -9,6 +9,7 @@ use crate::sites::SiteCounter;
 mod call_outside_subquery;
 mod expand_project;
 mod fence_aggregate;
+mod narrow_guards;
 mod nested_split;
 mod number_call_sites;
 mod one_async_per_calc;
@@ -30,6 +31,7 @@ mod wrap_foreign_functions;
 pub use call_outside_subquery::CallOutsideSubquery;
 pub use expand_project::ExpandProject;
 pub use fence_aggregate::FenceAggregate;
+pub use narrow_guards::NarrowGuards;
 pub use nested_split::NestedSplit;
 pub use number_call_sites::NumberCallSites;
 pub use one_async_per_calc::OneAsyncPerCalc;
@@ -83,6 +85,7 @@ pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         // All calls stand in nodes now; from here on the nodes are refined.
         Arc::new(NestedSplit),
         Arc::new(PlaceCalls),
+        Arc::new(NarrowGuards),
         Arc::new(ExpandProject),
         Arc::new(OneAsyncPerCalc),
         Arc::new(PruneCalls),
