@@ -157,6 +157,11 @@ const QUERIES: &[(&str, &str)] = &[
     ("SELECT t.x, o.y FROM t FULL JOIN b o ON p2(t.x, o.y) AND t.x > 57", "p2 20"),
     ("SELECT t.x, o.y FROM t FULL JOIN b o ON f(t.x) = o.y AND p2(t.x, o.k)", "f 60, p2 9"),
     ("SELECT v FROM (SELECT min(k) AS v FROM t) q WHERE g(7) < 7", "g 1"),
+    (
+        "SELECT o.y, q.v, q.w FROM b o LEFT JOIN (SELECT x, f(x) AS v, coalesce(n, 5) + g(x) AS w FROM t) q ON q.x = o.k",
+        "f 10, g 10",
+    ),
+    ("SELECT q.x, o.y FROM (SELECT x, 4 AS c FROM t WHERE p(x)) q JOIN b o ON q.c = o.y", "p 60"),
     ("SELECT f(k) FROM t INTERSECT SELECT f(y) FROM b", "f 70"),
     ("SELECT f(k) FROM t UNION SELECT g(y) FROM b", "f 60, g 10"),
 ];

@@ -32,6 +32,7 @@ const SUPERFLUOUS: &[(&str, &str)] = &[
         "outer join",
         "a call of the side that may be missing does not wait for an outer or semi join",
     ),
+    ("guarded read", "a guard around a column is not carried down below an aggregation or a call"),
     ("having", "the aggregates of a group are computed together, before HAVING"),
     ("limit", "calls are made for skipped rows, and in each partition's top rows"),
 ];
@@ -42,6 +43,7 @@ const REFUSED: &[&str] = &[
     // call does not go through the list.
     "Physical plan does not support logical expression InSubquery",
     "Physical plan does not support logical expression Exists",
+    "In/Exist/SetComparison subquery can only be used in",
 ];
 
 /// The share of queries whose twin plans that may be refused, in percent.

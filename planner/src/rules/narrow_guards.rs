@@ -28,7 +28,7 @@ use datafusion_common::{DFSchema, Result, internal_datafusion_err};
 use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
-use crate::calls::{Names, find_call, plan_has_call};
+use crate::calls::{Names, any_part, find_call, plan_has_call};
 use crate::extract::Place;
 use crate::guard::Guard;
 use crate::logical::{AsyncCalc, CallColumn};
@@ -134,13 +134,23 @@ fn may_narrow(column: &CallColumn, known: &Guard, need: &Guard) -> bool {
     !side_effects && !need.is_never() && !known.implies(need)
 }
 
-/// Keeps the conditions of a guard that read columns of the schema only.
+/// Keeps the conditions of a guard that read columns of the schema only, and no subquery.
 fn within(need: &Guard, schema: &DFSchema) -> Guard {
     need.map(|condition| {
+        if any_part(condition, is_subquery) {
+            return None;
+        }
         written_in(condition, |column| {
             schema.is_column_from_schema(column).then(|| Expr::Column(column.clone()))
         })
     })
+}
+
+fn is_subquery(part: &Expr) -> bool {
+    matches!(
+        part,
+        Expr::Exists(_) | Expr::InSubquery(_) | Expr::SetComparison(_) | Expr::ScalarSubquery(_)
+    )
 }
 
 #[cfg(test)]

@@ -42,12 +42,15 @@
 //! # When a call may wait, and why
 //!
 //! 4. *The node above drops rows.* Limit, Sort with a limit, Filter, semi, anti and inner joins, cross
-//!    joins among them (their other side may be empty). Through a plain Sort nothing is won.
+//!    joins among them (their other side may be empty), outer joins for the side that may be missing.
+//!    Through a plain Sort nothing is won.
 //! 5. *It reads neither the result nor a result that depends on it.* Calls that sort keys, the
 //!    filter or the join need stay below, with what they depend on in turn; the others go above.
 //!    A filter on a result goes up with its call, through joins only: a row that is dropped later
 //!    is dropped all the same, but a Limit would count it. Filters of both sides are then staged.
-//! 6. *It does not null-extend the row.* A call above an outer join would see a row that is not there.
+//! 6. *It does not null-extend the row, or the call sees that.* Above an outer join a call of the side
+//!    that may be missing is guarded by a column that is TRUE in every row of that side; what is
+//!    computed from its columns is NULL where it is missing. Filters stay below such a join.
 //! 7. *It does not multiply the row, or copies of a row cost nothing.* Above a join that gives a row
 //!    several times the call has no arguments that it did not have below, only fewer, so the memo
 //!    of the query makes each of them one call, and a filter keeps or drops all copies alike. That
@@ -353,11 +356,40 @@ mod tests {
     }
 
     #[test]
-    fn declines_to_wait_for_an_outer_join() {
+    fn calls_of_the_side_that_may_be_missing_wait_for_an_outer_join() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "SELECT v, w, y FROM b o LEFT JOIN (SELECT x, f(x) AS v, coalesce(g(n), 7) AS w FROM t) q
+             ON q.x = o.k",
+            @r"
+            Projection: q.v, q.w, o.y
+              Projection: o.y, o.k, t.x AS x, __async_0 AS v, CASE WHEN __async_2 IS TRUE THEN CASE WHEN __async_1 IS NOT NULL THEN __async_1 ELSE Int64(7) END END AS w
+                AsyncCalc: f(t.x) AS __async_0 WHEN __async_2 IS TRUE, g(t.n) AS __async_1 WHEN __async_2 IS TRUE
+                  Left Join: o.k = t.x
+                    SubqueryAlias: o
+                      TableScan: b projection=[y, k]
+                    Projection: t.x, t.n, Boolean(true) AS __async_2
+                      TableScan: t projection=[x, n]
+            "
+        );
+    }
+
+    #[test]
+    fn declines_to_wait_for_an_outer_join_on_the_side_that_it_keeps() {
         assert_rule!(
             PlaceCalls,
             declines,
-            "SELECT v, y FROM b o LEFT JOIN (SELECT x, f(x) AS v FROM t) q ON q.x = o.k"
+            "SELECT v, y FROM (SELECT x, f(x) AS v FROM t) q LEFT JOIN b o ON q.x = o.k"
+        );
+    }
+
+    #[test]
+    fn declines_to_move_a_filter_above_an_outer_join() {
+        assert_rule!(
+            PlaceCalls,
+            declines,
+            "SELECT x, y FROM b o LEFT JOIN (SELECT x FROM t WHERE p(x)) q ON q.x = o.k"
         );
     }
 

@@ -4,11 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
-use datafusion_common::{Column, DFSchema, DFSchemaRef, Result, TableReference};
+use datafusion_common::{Column, DFSchema, DFSchemaRef, Result, ScalarValue, TableReference};
+use datafusion_expr::expr::Case;
 use datafusion_expr::expr_rewriter::unalias;
 use datafusion_expr::{Expr, LogicalPlan, Projection, ident};
 
 use crate::calls::{Names, find_call, has_call, is_volatile};
+use crate::guard::{Guard, is_true};
 use crate::logical::{AsyncCalc, CallColumn};
 use crate::rewrite::{calculate, columns, filter};
 
@@ -174,6 +176,17 @@ impl Chain {
         })
     }
 
+    /// Adds a column to the base that is TRUE, and NULL where an outer join has no row of this side.
+    pub(super) fn flagged(self, present: &str) -> Result<Self> {
+        if self.steps.is_empty() {
+            return Ok(self);
+        }
+        let flag = Expr::Literal(ScalarValue::Boolean(Some(true)), None).alias(present);
+        let exprs = columns(self.base.schema()).chain([flag]).collect();
+        let base = Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, self.base)?));
+        Ok(Self { base, ..self })
+    }
+
     /// Writes an expression over the run's top in the columns of its base and the results.
     pub(super) fn write(&self, expr: &Expr, schema: &DFSchema) -> Result<Expr> {
         expr.clone()
@@ -254,6 +267,28 @@ impl Above {
     /// The part of a run that is not divided: nothing waits.
     pub(super) fn nothing(schema: &DFSchemaRef) -> Self {
         Self { steps: Vec::new(), outputs: columns(schema).collect() }
+    }
+
+    /// Restricts the part to rows in which its side is there, by the column that says so.
+    ///
+    /// Where it is missing, columns are NULL by themselves; what is computed from them is made NULL.
+    pub(super) fn where_present(self, present: &str) -> Self {
+        let is_present = is_true(ident(present));
+        let steps = self.steps.into_iter().map(|step| match step {
+            Step::Call(CallColumn { call, guard, name }) => {
+                let guard = Guard::from_expr(guard).and(is_present.clone()).into_expr();
+                Step::Call(CallColumn { call, guard, name })
+            }
+            step => step,
+        });
+        let outputs = self.outputs.into_iter().map(|output| match output {
+            Expr::Column(_) => output,
+            output => {
+                let branch = (Box::new(is_present.clone()), Box::new(output));
+                Expr::Case(Case::new(None, vec![branch], None))
+            }
+        });
+        Self { steps: steps.collect(), outputs: outputs.collect() }
     }
 
     /// Combines what waits of both sides of a join.

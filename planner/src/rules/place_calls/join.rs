@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use datafusion_common::tree_node::Transformed;
 use datafusion_common::{DFSchema, Dependency, JoinType, NullEquality, Result};
-use datafusion_expr::{Expr, Join, LogicalPlan};
+use datafusion_expr::utils::conjunction;
+use datafusion_expr::{Expr, Join, LogicalPlan, Operator, binary_expr};
 
 use super::chain::{Above, Chain, Step};
 use crate::calls::Names;
@@ -38,7 +39,12 @@ fn defer_side(join: Join, left: bool, dedup: bool, names: &mut Names) -> Result<
     let (side, other) = if left { (&join.left, &join.right) } else { (&join.right, &join.left) };
     let nothing = Above::nothing(side.schema());
     let Some(may_wait) = what_may_wait(&join, left, dedup) else { return Ok((join, nothing)) };
-    let chain = Chain::below(side, true)?.apart_from(other.schema(), names)?;
+    let flag = may_miss(join.join_type, left).then(|| names.next());
+    let chain = Chain::below(side, flag.is_none())?.apart_from(other.schema(), names)?;
+    let chain = match &flag {
+        Some(flag) => chain.flagged(flag)?,
+        None => chain,
+    };
     let keys: Vec<Expr> =
         join.on.iter().map(|(l, r)| if left { l.clone() } else { r.clone() }).collect();
     let keys = chain.write_all(&keys, side.schema())?;
@@ -46,14 +52,26 @@ fn defer_side(join: Join, left: bool, dedup: bool, names: &mut Names) -> Result<
         join.filter.as_ref().map(|filter| chain.write(filter, side.schema())).transpose()?;
     let read: Vec<Expr> = keys.iter().chain(&condition).cloned().collect();
     let Some((input, above)) = chain.split(&read, may_wait)? else { return Ok((join, nothing)) };
-    let on = join.on.into_iter().zip(keys);
-    let on = on.map(|((l, r), key)| if left { (key, r) } else { (l, key) }).collect();
+    let above = match &flag {
+        Some(flag) => above.where_present(flag),
+        None => above,
+    };
+    let (mut on, mut conditions) = (Vec::new(), Vec::from_iter(condition));
+    for ((l, r), key) in join.on.into_iter().zip(keys) {
+        let constant = !key.any_column_refs();
+        let (l, r) = if left { (key, r) } else { (l, key) };
+        match constant {
+            // DataFusion loses such a key when it takes joins apart in a further pass.
+            true => conditions.push(equal(l, r, join.null_equality)),
+            false => on.push((l, r)),
+        }
+    }
     let (l, r) = if left { (input, join.right) } else { (join.left, input) };
     let join = Join::try_new(
         l,
         r,
         on,
-        condition,
+        conjunction(conditions),
         join.join_type,
         join.join_constraint,
         join.null_equality,
@@ -62,13 +80,34 @@ fn defer_side(join: Join, left: bool, dedup: bool, names: &mut Names) -> Result<
     Ok((join, above))
 }
 
-/// Says which steps of a side may wait for the join; `None` if none may, since its rows may survive
-/// the join without a partner.
+/// Writes a pair of keys as a condition.
+fn equal(left: Expr, right: Expr, nulls: NullEquality) -> Expr {
+    let op = match nulls {
+        NullEquality::NullEqualsNothing => Operator::Eq,
+        NullEquality::NullEqualsNull => Operator::IsNotDistinctFrom,
+    };
+    binary_expr(left, op, right)
+}
+
+/// Says whether rows may come out of the join in which this side is missing.
+fn may_miss(join_type: JoinType, left: bool) -> bool {
+    match join_type {
+        JoinType::Left => !left,
+        JoinType::Right => left,
+        JoinType::Full => true,
+        _ => false,
+    }
+}
+
+/// Says which steps of a side may wait for the join; `None` if none may: no row of it is dropped.
 fn what_may_wait(join: &Join, left: bool, dedup: bool) -> Option<fn(&Step) -> bool> {
     match join.join_type {
         JoinType::LeftSemi | JoinType::LeftAnti => left.then_some(Step::may_wait),
         JoinType::RightSemi | JoinType::RightAnti => (!left).then_some(Step::may_wait),
-        JoinType::Inner => {
+        JoinType::LeftMark | JoinType::RightMark => None,
+        JoinType::Left if left => None,
+        JoinType::Right if !left => None,
+        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
             let other = if left { &join.right } else { &join.left };
             let keys = join.on.iter().map(|(l, r)| if left { r } else { l });
             match is_unique(other.schema(), keys, join.null_equality) {
@@ -76,7 +115,6 @@ fn what_may_wait(join: &Join, left: bool, dedup: bool) -> Option<fn(&Step) -> bo
                 false => dedup.then_some(Step::may_be_repeated),
             }
         }
-        _ => None,
     }
 }
 
