@@ -30,7 +30,7 @@ const SEED: u64 = 1_000_000;
 const SUPERFLUOUS: &[(&str, &str)] = &[
     (
         "outer join",
-        "a call of the side that may be missing does not wait for an outer or semi join",
+        "a condition on the side that may be missing does not wait for an outer or semi join",
     ),
     ("guarded read", "a guard around a column is not carried down below an aggregation or a call"),
     ("having", "the aggregates of a group are computed together, before HAVING"),

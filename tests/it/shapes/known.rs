@@ -2,7 +2,7 @@
 
 use super::Known;
 
-const OUTER: &str = "a call of the side that may be missing does not wait for the outer join";
+const OUTER: &str = "a condition on the side that may be missing does not wait for the outer join";
 const SEMI: &str = "a call waits for no semi or anti join, nor is kept from rows without a partner";
 const DECORRELATED: &str = "a decorrelated aggregate is computed for groups that nobody asks for";
 const TOP_K: &str =
