@@ -32,6 +32,10 @@ const SUPERFLUOUS: &[(&str, &str)] = &[
         "outer join",
         "a condition on the side that may be missing does not wait for an outer or semi join",
     ),
+    (
+        "join above",
+        "a call below DISTINCT, a limit, an aggregation or a window waits for no join above",
+    ),
     ("guarded read", "a guard around a column is not carried down below an aggregation or a call"),
     ("having", "the aggregates of a group are computed together, before HAVING"),
     ("limit", "calls are made for skipped rows, and in each partition's top rows"),

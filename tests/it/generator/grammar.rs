@@ -56,6 +56,14 @@ impl Grammar {
         self.feature("outer join");
     }
 
+    /// Notes a join over a subquery whose rows are put together from others.
+    fn join_above(&mut self) {
+        let above = ["aggregate", "window", "distinct", "limit", "set operation"];
+        if above.iter().any(|feature| self.features.contains(feature)) {
+            self.feature("join above");
+        }
+    }
+
     /// Sorts by every column, so that a limit leaves no choice.
     fn ordered(&mut self, sql: &str, width: usize) -> String {
         let keys: Vec<String> = (1..=width)
@@ -108,6 +116,9 @@ impl Grammar {
             3 => self.windowed(&from, &condition, &columns, width),
             _ => {
                 let distinct = if self.random.chance(12) { "DISTINCT " } else { "" };
+                if !distinct.is_empty() {
+                    self.feature("distinct");
+                }
                 let list = self.list(width, &columns, depth > 0);
                 format!("SELECT {distinct}{list} FROM {from}{condition}")
             }
@@ -227,6 +238,7 @@ impl Grammar {
         let (mut sql, mut columns) = self.relation(depth);
         while depth > 0 && columns.len() < 9 && self.random.chance(25) {
             self.feature("join");
+            self.join_above();
             // Three of the big table would take the oracle too long.
             let (right, more) = self.small_relation(depth - 1);
             let kind = *self.random.pick(&[
