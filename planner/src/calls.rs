@@ -31,6 +31,22 @@ pub(crate) fn has_call(expr: &Expr) -> bool {
     any_part(expr, |part| find_call(part).is_some())
 }
 
+/// Returns the name of an async function that is called in the expression.
+pub(crate) fn call_name(expr: &Expr) -> Option<String> {
+    let mut name = None;
+    // The closure never fails, so neither does the walk.
+    let _ = expr.apply(|part| {
+        if let Expr::ScalarFunction(function) = part
+            && (find_call(part).is_some() || function.func.as_async().is_some())
+        {
+            name = Some(function.name().to_owned());
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    });
+    name
+}
+
 /// Says whether an async call stands among the arguments of a call.
 pub(crate) fn has_nested_call(call: &Expr) -> bool {
     match call {

@@ -1,11 +1,11 @@
 //! [`check_calls`], the last word before physical planning: calls stand in nodes of their own.
 
-use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_common::{JoinType, Result, plan_err};
 use datafusion_expr::dml::WriteOp;
 use datafusion_expr::{DmlStatement, Expr, LogicalPlan};
 
-use crate::calls::{any_part, find_call, has_call, has_nested_call};
+use crate::calls::{any_part, call_name, has_call, has_nested_call};
 use crate::logical::AsyncCalc;
 
 /// Checks that every async call stands in an [`AsyncCalc`].
@@ -37,28 +37,12 @@ pub fn check_calls(plan: &LogicalPlan) -> Result<()> {
         if let LogicalPlan::Dml(DmlStatement { op, input, table_name, .. }) = node {
             check_dml(op, input, &table_name.to_string())?;
         }
-        node.apply_expressions(|expr| match find_misplaced(expr) {
+        node.apply_expressions(|expr| match call_name(expr) {
             Some(call) => refuse(node, expr, &call),
             None => Ok(TreeNodeRecursion::Continue),
         })
     })?;
     Ok(())
-}
-
-/// Returns the name of an async function that is called in the expression.
-fn find_misplaced(expr: &Expr) -> Option<String> {
-    let mut name = None;
-    // The closure never fails, so neither does the walk.
-    let _ = expr.apply(|part| {
-        if let Expr::ScalarFunction(function) = part
-            && (find_call(part).is_some() || function.func.as_async().is_some())
-        {
-            name = Some(function.name().to_owned());
-            return Ok(TreeNodeRecursion::Stop);
-        }
-        Ok(TreeNodeRecursion::Continue)
-    });
-    name
 }
 
 fn refuse(node: &LogicalPlan, expr: &Expr, call: &str) -> Result<TreeNodeRecursion> {
@@ -129,7 +113,7 @@ fn check_dml(op: &WriteOp, input: &LogicalPlan, table: &str) -> Result<()> {
     let mut call = None;
     input.apply_with_subqueries(|node| {
         node.apply_expressions(|expr| {
-            call = call.take().or_else(|| find_misplaced(expr));
+            call = call.take().or_else(|| call_name(expr));
             Ok(TreeNodeRecursion::Continue)
         })
     })?;

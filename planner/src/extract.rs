@@ -6,16 +6,19 @@
 //! that: a guard tells the guards of the calls inside it, since it is itself a conjunction that is
 //! evaluated from left to right.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
-use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion_expr::expr::Case;
+use datafusion_common::{Column, Result};
+use datafusion_expr::expr::{Case, InList};
 use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::utils::split_binary_owned;
-use datafusion_expr::{BinaryExpr, Expr, LogicalPlan, Operator, Projection, binary_expr, ident};
+use datafusion_expr::{
+    BinaryExpr, Expr, LogicalPlan, Operator, Projection, binary_expr, ident, not,
+};
 
-use crate::calls::{Names, find_call, has_call, is_volatile, same_value};
+use crate::calls::{Names, any_part, find_call, has_call, is_volatile, same_value};
 use crate::cost::rank;
 use crate::guard::{Guard, is_not_false, is_not_true, is_true};
 use crate::logical::CallColumn;
@@ -23,18 +26,23 @@ use crate::rewrite::{calculate, columns};
 
 /// Which calls are taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Wanted {
+pub(crate) enum Wanted<'a> {
     /// All outermost calls.
     All,
     /// Calls of whose answer one field is read: `f(x).a`.
     FieldAccess,
     /// All outermost calls but those.
     Plain,
+    /// No calls but these columns, the results of calls, to learn where they are read.
+    Results(&'a HashSet<Column>),
 }
 
-impl Wanted {
+impl Wanted<'_> {
     /// Says whether the expression holds a call that is taken.
     pub(crate) fn is_in(self, expr: &Expr) -> bool {
+        if let Wanted::Results(_) = self {
+            return any_part(expr, |part| self.is_at(part));
+        }
         if find_call(expr).is_some() {
             return self != Wanted::FieldAccess;
         }
@@ -51,6 +59,38 @@ impl Wanted {
             Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
         });
         found
+    }
+}
+
+impl Wanted<'_> {
+    /// Says whether the expression is itself what is taken.
+    fn is_at(self, expr: &Expr) -> bool {
+        match (self, expr) {
+            (Wanted::Results(results), Expr::Column(column)) => results.contains(column),
+            (Wanted::Results(_), _) => false,
+            _ => find_call(expr).is_some(),
+        }
+    }
+
+    /// Says whether the expression waits for a call.
+    fn makes_dear(self, expr: &Expr) -> bool {
+        match self {
+            Wanted::Results(results) => {
+                expr.column_refs().into_iter().any(|column| results.contains(column))
+            }
+            _ => has_call(expr),
+        }
+    }
+
+    /// Ranks an operand of an AND or OR by what its calls cost and settle: a lower one comes first.
+    fn rank(self, expr: &Expr, op: Operator) -> f64 {
+        match self {
+            Wanted::Results(results) => {
+                let columns = expr.column_refs().into_iter();
+                columns.filter(|column| results.contains(column)).count() as f64
+            }
+            _ => rank(expr, op),
+        }
     }
 }
 
@@ -118,7 +158,7 @@ struct Found {
 /// Takes calls out of expressions and remembers them, equal ones once.
 pub(crate) struct Extraction<'a> {
     names: &'a mut Names,
-    wanted: Wanted,
+    wanted: Wanted<'a>,
     found: Vec<Found>,
     /// Whether a guard must not come to hold more calls by merging, see [`Self::with_known`].
     nested: bool,
@@ -130,7 +170,7 @@ pub(crate) struct Extraction<'a> {
 
 impl<'a> Extraction<'a> {
     /// Starts with no call taken.
-    pub(crate) fn new(names: &'a mut Names, wanted: Wanted) -> Self {
+    pub(crate) fn new(names: &'a mut Names, wanted: Wanted<'a>) -> Self {
         Self {
             names,
             wanted,
@@ -208,7 +248,7 @@ impl<'a> Extraction<'a> {
         if !self.wanted.is_in(&expr) {
             return Ok(expr);
         }
-        if find_call(&expr).is_some() {
+        if self.wanted.is_at(&expr) {
             return Ok(self.take(expr, place));
         }
         match expr {
@@ -216,6 +256,9 @@ impl<'a> Extraction<'a> {
                 self.rewrite_chain(expr, op, place)
             }
             Expr::Case(case) => self.rewrite_case(case, place),
+            Expr::InList(list) if self.spells_out(&list) => {
+                self.rewrite(spell_out(list, self.wanted), place)
+            }
             Expr::Alias(mut alias) => {
                 alias.expr = Box::new(self.rewrite(*alias.expr, place)?);
                 Ok(Expr::Alias(alias))
@@ -266,7 +309,7 @@ impl<'a> Extraction<'a> {
     /// fail on the other rows, and calls that are too many do no harm.
     fn once(&mut self, condition: Expr, place: &Place) -> Expr {
         let once = is_volatile(&condition) && !has_call(&condition) && place.guard.is_always();
-        if !once || self.closed {
+        if !once || self.closed || matches!(self.wanted, Wanted::Results(_)) {
             return condition;
         }
         let name = self.names.next();
@@ -285,15 +328,17 @@ impl<'a> Extraction<'a> {
         .map(|transformed| transformed.data)
     }
 
+    fn spells_out(&self, list: &InList) -> bool {
+        list.list.iter().any(|item| self.wanted.makes_dear(item)) && !is_volatile(&list.expr)
+    }
+
     /// Takes the calls out of a chain of AND or OR: cheap operands guard all calls, and each call
-    /// guards the ones after it.
+    /// guards the ones after it. An operand with fewer calls comes before one with more.
     fn rewrite_chain(&mut self, expr: Expr, op: Operator, place: &Place) -> Result<Expr> {
         let mut operands: Vec<(usize, Expr)> =
             split_binary_owned(expr, op).into_iter().enumerate().collect();
-        operands.sort_by(|(_, a), (_, b)| {
-            let calls = has_call(a).cmp(&has_call(b));
-            calls.then_with(|| rank(a, op).total_cmp(&rank(b, op)))
-        });
+        operands
+            .sort_by(|(_, a), (_, b)| self.wanted.rank(a, op).total_cmp(&self.wanted.rank(b, op)));
         let mut place = place.clone();
         let mut rewritten = Vec::with_capacity(operands.len());
         let number = operands.len();
@@ -339,4 +384,16 @@ impl<'a> Extraction<'a> {
         let otherwise = else_expr.map(|expr| self.rewrite(*expr, &rest)).transpose()?;
         Ok(Expr::Case(Case::new(expr.map(Box::new), branches, otherwise.map(Box::new))))
     }
+}
+
+/// Writes a list as a list of its cheap items OR one comparison for each item with a call, so that the
+/// cheap ones are tested first.
+fn spell_out(list: InList, wanted: Wanted<'_>) -> Expr {
+    let InList { expr, list, negated } = list;
+    let (dear, cheap): (Vec<_>, Vec<_>) =
+        list.into_iter().partition(|item| wanted.makes_dear(item));
+    let cheap = (!cheap.is_empty()).then(|| expr.as_ref().clone().in_list(cheap, false));
+    let dear = dear.into_iter().map(|item| expr.as_ref().clone().eq(item));
+    let any = cheap.into_iter().chain(dear).reduce(Expr::or).unwrap_or_default();
+    if negated { not(any) } else { any }
 }

@@ -8,6 +8,9 @@ use datafusion_expr::{BinaryExpr, Expr, Operator, and};
 
 use crate::calls::{has_call, is_volatile, same_value};
 
+/// The most conjunctions that a combined guard may have; it is evaluated on every row.
+const MOST_PARTS: usize = 8;
+
 /// The condition under which a row needs a call: any of several conjunctions.
 ///
 /// Every condition in it is TRUE or FALSE, never NULL.
@@ -20,6 +23,11 @@ impl Guard {
     /// Every row needs the call.
     pub(crate) fn always() -> Self {
         Self { any_of: vec![Vec::new()] }
+    }
+
+    /// No row needs the call.
+    pub(crate) fn never() -> Self {
+        Self { any_of: Vec::new() }
     }
 
     /// Reads a guard back from a node.
@@ -43,6 +51,11 @@ impl Guard {
     /// Says whether every row needs the call.
     pub(crate) fn is_always(&self) -> bool {
         self.any_of.iter().any(Vec::is_empty)
+    }
+
+    /// Says whether no row needs the call.
+    pub(crate) fn is_never(&self) -> bool {
+        self.any_of.is_empty()
     }
 
     /// Says whether an async call must be made before the guard is known.
@@ -79,6 +92,32 @@ impl Guard {
             self.any_of.retain(|known| !is_subset(&part, known));
             self.any_of.push(part);
         }
+    }
+
+    /// Returns the rows that pass this guard and another one.
+    ///
+    /// Where that would take more conjunctions than [`MOST_PARTS`], this guard alone.
+    pub(crate) fn both(&self, other: &Self) -> Self {
+        if self.any_of.len() * other.any_of.len() > MOST_PARTS {
+            return self.clone();
+        }
+        let mut both = Self::never();
+        for part in &other.any_of {
+            let mut narrowed = self.clone();
+            for condition in part {
+                narrowed = narrowed.and(condition.clone());
+            }
+            both.or(narrowed);
+        }
+        both
+    }
+
+    /// Writes each condition differently, or leaves it out: the guard is weaker then.
+    pub(crate) fn map(&self, write: impl Fn(&Expr) -> Option<Expr>) -> Self {
+        let any_of = self.any_of.iter().map(|part| part.iter().filter_map(&write).collect());
+        let mut mapped = Self::never();
+        mapped.or(Self { any_of: any_of.collect() });
+        mapped
     }
 
     /// Says whether the other guard is seen to hold wherever this one holds.

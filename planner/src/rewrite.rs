@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use datafusion_common::tree_node::Transformed;
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchemaRef, Result};
+use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, Filter, LogicalPlan, Projection};
 
@@ -37,6 +38,37 @@ pub(crate) fn rewrite_nodes(
         Order::TopDown => plan.transform_down_with_subqueries(|node| rewrite(node, &mut names)),
         Order::BottomUp => plan.transform_up_with_subqueries(|node| rewrite(node, &mut names)),
     }
+}
+
+/// Rewrites the parts of a node's expressions, from the inside out; the expressions keep their names.
+pub(crate) fn map_parts(
+    node: LogicalPlan,
+    mut rewrite: impl FnMut(Expr) -> Result<Transformed<Expr>>,
+) -> Result<Transformed<LogicalPlan>> {
+    let names = NamePreserver::new(&node);
+    node.map_expressions(|expr| {
+        let name = names.save(&expr);
+        let expr = expr.transform_up(&mut rewrite)?;
+        Ok(if expr.transformed { expr.update_data(|expr| name.restore(expr)) } else { expr })
+    })
+}
+
+/// Writes an expression with what its columns stand for; `None` if that is not known of one of them.
+pub(crate) fn written_in(expr: &Expr, define: impl Fn(&Column) -> Option<Expr>) -> Option<Expr> {
+    let mut known = true;
+    let written = expr.clone().transform_down(|part| match &part {
+        Expr::Column(column) => Ok(match define(column) {
+            // The definition is in other columns: do not follow it again.
+            Some(expr) => Transformed::new(expr, true, TreeNodeRecursion::Jump),
+            None => {
+                known = false;
+                Transformed::new(part, false, TreeNodeRecursion::Stop)
+            }
+        }),
+        _ => Ok(Transformed::no(part)),
+    });
+    // The closure never fails, so neither does the walk.
+    written.ok().filter(|_| known).map(|written| written.data)
 }
 
 /// Puts the calls above a plan; without calls the plan stays as it is.

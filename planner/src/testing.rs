@@ -16,8 +16,8 @@ use datafusion::functions_aggregate::bool_and_or::bool_or_udaf;
 use datafusion::functions_window::row_number::row_number;
 use datafusion::physical_plan::collect;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
-use datafusion_common::Result;
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
+use datafusion_common::{Column, Result};
 use datafusion_expr::expr::{Case, ScalarFunction, WindowFunction};
 use datafusion_expr::{
     Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, Projection, col, lit, not,
@@ -92,8 +92,7 @@ pub(crate) fn try_optimized(sql: &str) -> Result<LogicalPlan> {
 
 /// Returns the plan of a table of the catalogue.
 pub(crate) fn table(name: &str) -> LogicalPlan {
-    let plan = block_on(session().create_logical_plan(&format!("SELECT * FROM {name}"))).unwrap();
-    plan.inputs()[0].clone()
+    planned(&format!("SELECT * FROM {name}")).inputs()[0].clone()
 }
 
 /// Returns a call of a function of the catalogue, without a site.
@@ -105,9 +104,14 @@ pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
 
 /// Plans and analyzes a query.
 pub(crate) fn analyzed(sql: &str) -> LogicalPlan {
+    try_analyzed(sql).unwrap()
+}
+
+/// Plans and analyzes a query, if it can be.
+pub(crate) fn try_analyzed(sql: &str) -> Result<LogicalPlan> {
     let session = session();
-    let plan = block_on(session.create_logical_plan(sql)).unwrap();
-    analyze(&session, plan)
+    let plan = block_on(session.create_logical_plan(sql))?;
+    session.analyzer().execute_and_check(plan, session.config_options(), |_, _| {})
 }
 
 /// Analyzes a plan.
@@ -115,9 +119,14 @@ pub(crate) fn analyze(session: &SessionState, plan: LogicalPlan) -> LogicalPlan 
     session.analyzer().execute_and_check(plan, session.config_options(), |_, _| {}).unwrap()
 }
 
+/// Plans a query, without analyzing it.
+pub(crate) fn planned(sql: &str) -> LogicalPlan {
+    block_on(session().create_logical_plan(sql)).unwrap()
+}
+
 /// Returns the number of columns of a query's result.
 pub(crate) fn columns(sql: &str) -> usize {
-    block_on(session().create_logical_plan(sql)).unwrap().schema().fields().len()
+    planned(sql).schema().fields().len()
 }
 
 /// Says whether every call of a plan stands at the top of a call column.
@@ -267,34 +276,44 @@ fn resolved(node: &Resolve) -> Result<LogicalPlan> {
     let matched = Expr::Column(node.matched().clone());
     let any = WindowFunction::new(bool_or_udaf(), vec![matched.clone()]);
     let any = Expr::from(any).partition_by(vec![id.clone()]).build()?.alias("any_match");
-    let first = row_number().partition_by(vec![id]).build()?.alias("candidate");
-    let first_one = col("candidate").eq(lit(1_u64));
-    let kept = match node.kind() {
-        ResolveKind::Outer => matched.clone().or(not(col("any_match")).and(first_one)),
-        ResolveKind::Semi => col("any_match").and(first_one),
-        ResolveKind::Anti => not(col("any_match")).and(first_one),
-        ResolveKind::Mark(..) => first_one,
+    let any_match = || col("any_match").is_true();
+    let first = row_number().partition_by(vec![id.clone()]).build()?.alias("candidate");
+    let first_one = col("candidate").eq(lit(1_u64)).and(id.clone().is_not_null());
+    let alone = not(any_match()).and(first_one.clone());
+    let pair = matched.clone().is_true().or(id.is_null());
+    let witness = || col("witness");
+    // Every candidate comes twice for a full join: as itself, and as a witness of its partner.
+    let (kept, has_row, has_partner) = match node.kind() {
+        ResolveKind::Outer => (pair.clone().or(alone), lit(true), pair),
+        ResolveKind::Semi => (any_match().and(first_one), lit(true), lit(true)),
+        ResolveKind::Anti => (alone, lit(true), lit(true)),
+        ResolveKind::Mark(..) => (first_one, lit(true), lit(true)),
+        ResolveKind::Full => (
+            witness()
+                .and(not(matched.clone()))
+                .or(not(witness()).and(matched.clone().is_true().or(alone))),
+            not(witness()),
+            witness().or(matched.is_true()),
+        ),
     };
+    let mut rows = LogicalPlanBuilder::from(node.input().as_ref().clone()).window([any, first])?;
+    if *node.kind() == ResolveKind::Full {
+        let twice = LogicalPlanBuilder::values(vec![vec![lit(true)], vec![lit(false)]])?;
+        rows = rows.cross_join(twice.project([col("column1").alias("witness")])?.build()?)?;
+    }
     let outputs = node.outputs().iter().map(|output| {
-        let column = Expr::Column(output.column.clone());
-        if !output.nulled {
-            return column;
-        }
-        let name = output.column.clone();
-        let branch = (Box::new(matched.clone()), Box::new(column));
-        Expr::Case(Case::new(None, vec![branch], None)).alias_qualified(name.relation, name.name)
+        let Column { relation, name, .. } = output.column.clone();
+        let shown = if output.nulled { &has_partner } else { &has_row };
+        let branch = (Box::new(shown.clone()), Box::new(Expr::Column(output.column.clone())));
+        Expr::Case(Case::new(None, vec![branch], None)).alias_qualified(relation, name)
     });
     let mark = match node.kind() {
         ResolveKind::Mark(qualifier, name) => {
-            Some(col("any_match").alias_qualified(qualifier.clone(), name))
+            Some(any_match().alias_qualified(qualifier.clone(), name))
         }
         _ => None,
     };
-    LogicalPlanBuilder::from(node.input().as_ref().clone())
-        .window([any, first])?
-        .filter(kept)?
-        .project(outputs.chain(mark))?
-        .build()
+    rows.filter(kept)?.project(outputs.chain(mark))?.build()
 }
 
 fn run(session: &SessionState, sql: &str) -> Vec<String> {

@@ -284,6 +284,7 @@ impl FarcallCodec {
                 let mark = Column::new(qualifier.clone(), name);
                 (ResolutionCode::Mark, Some(column(&mark)?))
             }
+            ResolveKind::Full => (ResolutionCode::Full, None),
         };
         let outputs = resolve
             .outputs()
@@ -324,6 +325,7 @@ impl FarcallCodec {
                 let Column { relation, name, .. } = column(mark)?;
                 ResolveKind::Mark(relation, name)
             }
+            ResolutionCode::Full => ResolveKind::Full,
         };
         let outputs = outputs
             .into_iter()
@@ -341,6 +343,7 @@ fn encode_resolve_exec(resolve: &ResolveExec) -> ResolveExecNode {
         Resolution::Semi => (ResolutionCode::Semi, String::new()),
         Resolution::Anti => (ResolutionCode::Anti, String::new()),
         Resolution::Mark(name) => (ResolutionCode::Mark, name.clone()),
+        Resolution::Full => (ResolutionCode::Full, String::new()),
     };
     let outputs = resolve
         .outputs()
@@ -371,6 +374,7 @@ fn decode_resolve_exec(
         ResolutionCode::Semi => Resolution::Semi,
         ResolutionCode::Anti => Resolution::Anti,
         ResolutionCode::Mark => Resolution::Mark(mark),
+        ResolutionCode::Full => Resolution::Full,
     };
     let outputs = outputs
         .into_iter()
@@ -704,6 +708,7 @@ enum ResolutionCode {
     Semi = 1,
     Anti = 2,
     Mark = 3,
+    Full = 4,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -151,6 +151,7 @@ fn plan_resolve(
         ResolveKind::Semi => Resolution::Semi,
         ResolveKind::Anti => Resolution::Anti,
         ResolveKind::Mark(_, name) => Resolution::Mark(name.clone()),
+        ResolveKind::Full => Resolution::Full,
     };
     let outputs = node
         .outputs()

@@ -37,12 +37,15 @@ pub enum Resolution {
     Anti,
     /// The row once, and whether a candidate matches in a last column of this name.
     Mark(String),
+    /// As `Outer`, and each candidate that does not match once more, with NULL for the row itself.
+    Full,
 }
 
 /// Reads candidate pairs, grouped by the number of their row, and keeps what matches.
 ///
-/// It streams: besides the batch at hand it holds one row, the first of a group that goes on in the
-/// next batch.
+/// A candidate without a number is a row of the other side alone: it passes in `Outer` and `Full`, and
+/// may not come in the others. It streams: besides the batch at hand it holds one row, the first of a
+/// group that goes on in the next batch.
 #[derive(Debug)]
 pub struct ResolveExec {
     resolution: Resolution,
@@ -67,7 +70,7 @@ impl ResolveExec {
         let mut fields: Vec<FieldRef> = Vec::with_capacity(outputs.len() + 1);
         for (column, nulled) in &outputs {
             let field = input_schema.field(*column);
-            let nullable = field.is_nullable() || *nulled;
+            let nullable = field.is_nullable() || *nulled || resolution == Resolution::Full;
             fields.push(Arc::new(field.clone().with_nullable(nullable)));
         }
         if let Resolution::Mark(name) = &resolution {
@@ -122,6 +125,7 @@ impl DisplayAs for ResolveExec {
             Resolution::Semi => "Semi",
             Resolution::Anti => "Anti",
             Resolution::Mark(_) => "Mark",
+            Resolution::Full => "Full",
         };
         let (row_id, matched) = (self.column(self.row_id), self.column(self.matched));
         write!(f, "ResolveExec: {resolution} rows {row_id} where {matched}")
@@ -234,10 +238,19 @@ enum First {
 /// One row to give out.
 struct Chosen {
     row: u32,
-    /// Whether the other side is NULL.
-    alone: bool,
+    shown: Shown,
     /// Whether a candidate matched.
     mark: bool,
+}
+
+/// What is shown of a candidate; the rest is NULL.
+#[derive(Clone, Copy, PartialEq)]
+enum Shown {
+    Pair,
+    /// The numbered row without its partner.
+    Row,
+    /// The partner without the numbered row.
+    Partner,
 }
 
 struct Resolver {
@@ -254,23 +267,14 @@ impl Resolver {
         let ids = batch.column(self.row_id).as_primitive::<UInt64Type>().clone();
         let matches = batch.column(self.matched).as_boolean().clone();
         let (mut given, mut chosen) = (Vec::new(), Vec::new());
-        for (row, id) in ids.values().iter().enumerate() {
+        for (row, (id, matched)) in ids.iter().zip(matches.iter()).enumerate() {
             let row = row as u32;
-            if self.group.as_ref().is_none_or(|group| group.id != *id) {
+            if id.is_none() || self.group.as_ref().is_none_or(|group| Some(group.id) != id) {
                 self.close(&mut chosen, &mut given)?;
-                self.group = Some(Group { id: *id, matched: false, first: First::Here(row) });
+                self.group = id.map(|id| Group { id, matched: false, first: First::Here(row) });
             }
-            let Some(group) = &mut self.group else { continue };
-            if matches.value(row as usize) {
-                let first_match = !std::mem::replace(&mut group.matched, true);
-                let shown = match &self.resolution {
-                    Resolution::Outer => true,
-                    Resolution::Semi => first_match,
-                    Resolution::Anti | Resolution::Mark(_) => false,
-                };
-                if shown {
-                    chosen.push(Chosen { row, alone: false, mark: true });
-                }
+            if let Some(shown) = self.show(matched)? {
+                chosen.push(Chosen { row, shown, mark: matched == Some(true) });
             }
         }
         if let Some(Group { first, .. }) = &mut self.group
@@ -291,6 +295,31 @@ impl Resolver {
         Ok(given)
     }
 
+    /// Says what is shown of a candidate of the open group, or of one that belongs to no group.
+    fn show(&mut self, matched: Option<bool>) -> Result<Option<Shown>> {
+        let Some(group) = &mut self.group else {
+            return match &self.resolution {
+                Resolution::Outer => Ok(Some(Shown::Pair)),
+                Resolution::Full => Ok(Some(Shown::Partner)),
+                Resolution::Semi | Resolution::Anti | Resolution::Mark(_) => {
+                    internal_err!("a candidate without a row came to a {:?}", self.resolution)
+                }
+            };
+        };
+        if matched != Some(true) {
+            // NULL: there was no partner that could be a witness.
+            let witness = self.resolution == Resolution::Full && matched == Some(false);
+            return Ok(witness.then_some(Shown::Partner));
+        }
+        let first_match = !std::mem::replace(&mut group.matched, true);
+        let shown = match &self.resolution {
+            Resolution::Outer | Resolution::Full => true,
+            Resolution::Semi => first_match,
+            Resolution::Anti | Resolution::Mark(_) => false,
+        };
+        Ok(shown.then_some(Shown::Pair))
+    }
+
     fn finish(&mut self) -> Result<Vec<RecordBatch>> {
         let mut given = Vec::new();
         self.close(&mut Vec::new(), &mut given)?;
@@ -301,7 +330,7 @@ impl Resolver {
     fn close(&mut self, chosen: &mut Vec<Chosen>, given: &mut Vec<RecordBatch>) -> Result<()> {
         let Some(Group { id: _, matched, first }) = self.group.take() else { return Ok(()) };
         let shown = match &self.resolution {
-            Resolution::Outer | Resolution::Anti => !matched,
+            Resolution::Outer | Resolution::Anti | Resolution::Full => !matched,
             Resolution::Mark(_) => true,
             Resolution::Semi => false,
         };
@@ -309,9 +338,9 @@ impl Resolver {
             return Ok(());
         }
         match first {
-            First::Here(row) => chosen.push(Chosen { row, alone: true, mark: matched }),
+            First::Here(row) => chosen.push(Chosen { row, shown: Shown::Row, mark: matched }),
             First::Held(batch) => {
-                let row = Chosen { row: 0, alone: true, mark: matched };
+                let row = Chosen { row: 0, shown: Shown::Row, mark: matched };
                 given.push(self.give_out(&batch, &[row])?);
             }
         }
@@ -319,12 +348,13 @@ impl Resolver {
     }
 
     fn give_out(&self, batch: &RecordBatch, chosen: &[Chosen]) -> Result<RecordBatch> {
-        let rows: UInt32Array = chosen.iter().map(|chosen| Some(chosen.row)).collect();
-        let paired: UInt32Array =
-            chosen.iter().map(|chosen| (!chosen.alone).then_some(chosen.row)).collect();
+        let without = |lost: Shown| -> UInt32Array {
+            chosen.iter().map(|chosen| (chosen.shown != lost).then_some(chosen.row)).collect()
+        };
+        let (rows, partners) = (without(Shown::Partner), without(Shown::Row));
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(self.outputs.len() + 1);
         for (column, nulled) in &self.outputs {
-            let rows = if *nulled { &paired } else { &rows };
+            let rows = if *nulled { &partners } else { &rows };
             columns.push(take(batch.column(*column), rows, None)?);
         }
         if let Resolution::Mark(_) = &self.resolution {
@@ -378,27 +408,61 @@ mod tests {
         assert_eq!(text, ["1 NULL false", "2 NULL true", "3 NULL false"]);
     }
 
-    /// Resolves two batches of candidates: the number of the row, whether it matches, and as the
-    /// other side the candidate's place in its batch.
+    #[test]
+    fn full_lets_partners_pass_as_witnesses() {
+        // The first partner has no row; row 1 meets two, of which one matches; row 2 meets one that
+        // does not; row 3 meets none.
+        let text = candidates(
+            Resolution::Full,
+            &[(None, Some(false)), (Some(1), Some(true)), (Some(1), Some(false))],
+            &[(Some(2), Some(false)), (Some(3), None)],
+        );
+        assert_eq!(text, ["NULL 0", "1 1", "NULL 2", "NULL 0", "2 NULL", "3 NULL"]);
+    }
+
+    #[test]
+    fn outer_lets_candidates_without_a_number_pass() {
+        let text = candidates(
+            Resolution::Outer,
+            &[(None, Some(false)), (Some(1), Some(false))],
+            &[(None, Some(false)), (Some(2), Some(true))],
+        );
+        assert_eq!(text, ["NULL 0", "1 NULL", "NULL 0", "2 1"]);
+    }
+
+    /// Resolves candidates that all have a number and a partner.
     fn resolve(
         resolution: Resolution,
         first: &[(u64, bool)],
         second: &[(u64, bool)],
     ) -> Vec<String> {
+        let full = |rows: &[(u64, bool)]| -> Vec<_> {
+            rows.iter().map(|(id, matched)| (Some(*id), Some(*matched))).collect()
+        };
+        candidates(resolution, &full(first), &full(second))
+    }
+
+    /// Resolves two batches of candidates: the number of the row, whether it matches, and as the
+    /// other side the candidate's place in its batch.
+    fn candidates(
+        resolution: Resolution,
+        first: &[(Option<u64>, Option<bool>)],
+        second: &[(Option<u64>, Option<bool>)],
+    ) -> Vec<String> {
         let schema = Arc::new(Schema::new(vec![
-            Field::new("id", DataType::UInt64, false),
-            Field::new("matched", DataType::Boolean, false),
+            Field::new("id", DataType::UInt64, true),
+            Field::new("matched", DataType::Boolean, true),
             Field::new("other", DataType::Int64, true),
         ]));
-        let batch = |rows: &[(u64, bool)]| {
-            let ids = UInt64Array::from_iter_values(rows.iter().map(|row| row.0));
-            let matched: BooleanArray = rows.iter().map(|row| Some(row.1)).collect();
+        let batch = |rows: &[(Option<u64>, Option<bool>)]| {
+            let ids: UInt64Array = rows.iter().map(|row| row.0).collect();
+            let matched: BooleanArray = rows.iter().map(|row| row.1).collect();
             let other = Int64Array::from_iter_values(0..rows.len() as i64);
             let columns: Vec<ArrayRef> = vec![Arc::new(ids), Arc::new(matched), Arc::new(other)];
             RecordBatch::try_new(Arc::clone(&schema), columns).unwrap()
         };
         let mut fields = vec![
-            Field::new("id", DataType::UInt64, false),
+            Field::new("id", DataType::UInt64, true),
             Field::new("other", DataType::Int64, true),
         ];
         if let Resolution::Mark(name) = &resolution {

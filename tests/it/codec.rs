@@ -82,6 +82,7 @@ async fn joins_on_calls_travel() {
         ("l.a, r.z", "LEFT JOIN", "ON l.a = r.a AND p2(l.z, r.z)"),
         ("l.a", "LEFT SEMI JOIN", "ON l.a = r.a AND p2(l.z, r.z)"),
         ("l.a", "LEFT ANTI JOIN", "ON l.a = r.a AND p2(l.z, r.z)"),
+        ("l.a, r.z", "FULL JOIN", "ON l.a = r.a AND p2(l.z, r.z)"),
     ] {
         let sql = format!("SELECT {select} FROM {} {end}", tables.replace("{join}", join));
         let plan = here.farcall.sql(&sql).await.unwrap().into_optimized_plan().unwrap();

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use datafusion::config::ConfigOptions;
 use farcall::plans;
 
-use crate::shapes::{KNOWN, Known, QUERIES};
+use crate::shapes::QUERIES;
 use crate::support::outcome::{Outcome, expected_rows, farcall_rows};
 use crate::support::rules::{plan_noting_rules, rule_names};
 use crate::support::threads::{Numbers, on_threads};
@@ -139,14 +139,11 @@ fn changed_options() -> Vec<Change> {
 /// A query of the shapes, and the sorted rows of the twin.
 type Shape = (&'static str, Vec<String>);
 
-/// Returns the shapes that are one query, whose rows are right with the defaults, and whose rows
-/// are no matter of choice.
+/// Returns the shapes that are one query, and whose rows are no matter of choice.
 fn shapes() -> Vec<Shape> {
-    let known = KNOWN.iter().filter(|(_, known)| matches!(known, Known::Rows(_)));
-    let known: BTreeSet<_> = known.map(|(sql, _)| *sql).collect();
     let arbitrary = |sql: &str| sql.contains("LIMIT") && !sql.contains("ORDER BY");
     let shapes = QUERIES.iter().flat_map(|(_, shapes)| shapes.iter().copied());
-    let shapes = shapes.filter(|sql| !sql.contains(';') && !arbitrary(sql) && !known.contains(sql));
+    let shapes = shapes.filter(|sql| !sql.contains(';') && !arbitrary(sql));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let twins = Twins::small(1);

@@ -10,7 +10,7 @@ use crate::support::twins::Twins;
 mod known;
 mod queries;
 
-pub use known::KNOWN;
+use known::KNOWN;
 pub use queries::QUERIES;
 
 /// What is known to be wrong with a shape.
@@ -22,8 +22,6 @@ pub enum Known {
     Calls(&'static str, &'static str),
     /// At one partition the calls are right, at four there may be more, for this reason.
     CallsAtFour(&'static str),
-    /// The rows are not the twin's, for this reason.
-    Rows(&'static str),
 }
 
 #[tokio::test]
@@ -61,8 +59,7 @@ fn judge(outcome: &Outcome, known: Option<Known>, partitions: usize) -> Result<(
         {
             Ok(())
         }
-        (Outcome::Rows(_), Some(Known::Rows(_))) => Ok(()),
-        (outcome, Some(Known::Calls(_, why) | Known::CallsAtFour(why) | Known::Rows(why))) => {
+        (outcome, Some(Known::Calls(_, why) | Known::CallsAtFour(why))) => {
             Err(format!("{outcome:?}, but on the list because {why}"))
         }
         (outcome, Some(Known::Refused(text))) => {

@@ -23,6 +23,9 @@ pub enum ResolveKind {
     Anti,
     /// The row once, and whether a candidate matches in a last column of this name.
     Mark(Option<TableReference>, String),
+    /// As `Outer`, and each candidate that does not match once more, with NULL for the row itself: a
+    /// witness of the other side, which a further `Outer` by that side's number keeps or drops.
+    Full,
 }
 
 /// A column that passes, and whether a row without a match has NULL there.
@@ -37,7 +40,8 @@ pub struct ResolveOutput {
 /// Reads candidate pairs, grouped by the number of the row they belong to, and keeps what matches.
 ///
 /// Every numbered row has at least one candidate; one that found no partner has a candidate that
-/// does not match. Rows of one number are neighbours, or are brought together by the operator.
+/// does not match. Rows of one number are neighbours, or are brought together by the operator. A
+/// candidate without a number is a row of the other side alone and passes, in `Outer` and `Full` only.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Resolve {
     kind: ResolveKind,
@@ -49,7 +53,10 @@ pub struct Resolve {
 }
 
 impl Resolve {
-    /// Makes the node: `row_id` numbers the rows, `matched` is a boolean that is never NULL.
+    /// Makes the node: `row_id` numbers the rows, `matched` says whether a candidate matches.
+    ///
+    /// Nulls: `matched` is NULL for a row that found no partner at all, or FALSE where it makes no
+    /// difference (in `Full` a candidate that is FALSE becomes a witness).
     pub fn try_new(
         input: Arc<LogicalPlan>,
         kind: ResolveKind,
@@ -64,7 +71,7 @@ impl Resolve {
         let mut fields: Vec<(Option<TableReference>, FieldRef)> = Vec::new();
         for ResolveOutput { column, nulled } in &outputs {
             let (qualifier, field) = columns.qualified_field_from_column(column)?;
-            let nullable = field.is_nullable() || *nulled;
+            let nullable = field.is_nullable() || *nulled || kind == ResolveKind::Full;
             let field = field.as_ref().clone().with_nullable(nullable);
             fields.push((qualifier.cloned(), Arc::new(field)));
         }
@@ -153,8 +160,9 @@ impl UserDefinedLogicalNodeCore for Resolve {
     }
 
     fn prevent_predicate_push_down_columns(&self) -> HashSet<String> {
-        // A condition on the side that may be missing must see the NULLs made here.
-        let nulled = self.outputs.iter().filter(|output| output.nulled);
+        // A condition on a side that may be missing must see the NULLs made here.
+        let both = self.kind == ResolveKind::Full;
+        let nulled = self.outputs.iter().filter(|output| output.nulled || both);
         let mut held: HashSet<String> = nulled.map(|output| output.column.name.clone()).collect();
         if let ResolveKind::Mark(_, name) = &self.kind {
             held.insert(name.clone());
@@ -168,6 +176,7 @@ impl UserDefinedLogicalNodeCore for Resolve {
             ResolveKind::Semi => "Semi",
             ResolveKind::Anti => "Anti",
             ResolveKind::Mark(..) => "Mark",
+            ResolveKind::Full => "Full",
         };
         write!(f, "Resolve: {kind} rows {} where {}", self.row_id, self.matched)
     }

@@ -6,13 +6,17 @@ use datafusion_optimizer::{AnalyzerRule, OptimizerRule};
 
 use crate::sites::SiteCounter;
 
+mod call_outside_subquery;
 mod expand_project;
+mod fence_aggregate;
+mod narrow_guards;
 mod nested_split;
 mod number_call_sites;
 mod one_async_per_calc;
 mod place_calls;
 mod prune_calls;
 mod push_condition;
+mod remove_fence;
 mod split_aggregate;
 mod split_condition;
 mod split_condition_rex_field;
@@ -24,13 +28,17 @@ mod split_values;
 mod split_window;
 mod wrap_foreign_functions;
 
+pub use call_outside_subquery::CallOutsideSubquery;
 pub use expand_project::ExpandProject;
+pub use fence_aggregate::FenceAggregate;
+pub use narrow_guards::NarrowGuards;
 pub use nested_split::NestedSplit;
 pub use number_call_sites::NumberCallSites;
 pub use one_async_per_calc::OneAsyncPerCalc;
 pub use place_calls::PlaceCalls;
 pub use prune_calls::PruneCalls;
 pub use push_condition::PushCondition;
+pub use remove_fence::RemoveFence;
 pub use split_aggregate::SplitAggregate;
 pub use split_condition::SplitCondition;
 pub use split_condition_rex_field::SplitConditionRexField;
@@ -44,7 +52,12 @@ pub use wrap_foreign_functions::WrapForeignFunctions;
 
 /// Returns the analyzer rules, to be appended to DataFusion's.
 pub fn analyzer_rules(sites: Arc<SiteCounter>) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
-    vec![Arc::new(WrapForeignFunctions), Arc::new(NumberCallSites::new(sites))]
+    vec![
+        Arc::new(WrapForeignFunctions),
+        Arc::new(CallOutsideSubquery),
+        Arc::new(NumberCallSites::new(sites)),
+        Arc::new(FenceAggregate),
+    ]
 }
 
 /// Returns the optimizer rules, to be appended to DataFusion's own.
@@ -53,6 +66,8 @@ pub fn analyzer_rules(sites: Arc<SiteCounter>) -> Vec<Arc<dyn AnalyzerRule + Sen
 /// the first round.
 pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
+        // DataFusion's own push-down is over: what it was kept from is not needed any more.
+        Arc::new(RemoveFence),
         // Calls leave joins first, since what they leave behind is a filter above.
         Arc::new(SplitJoinCondition),
         // Calls leave VALUES, since what they leave behind is a projection above.
@@ -70,6 +85,7 @@ pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         // All calls stand in nodes now; from here on the nodes are refined.
         Arc::new(NestedSplit),
         Arc::new(PlaceCalls),
+        Arc::new(NarrowGuards),
         Arc::new(ExpandProject),
         Arc::new(OneAsyncPerCalc),
         Arc::new(PruneCalls),

@@ -41,33 +41,50 @@
 //!
 //! # When a call may wait, and why
 //!
-//! 4. *The node above drops rows.* Limit, Sort with a limit, Filter, semi and anti joins; an inner
-//!    join whose other side is known to be unique in its keys. Through a plain Sort nothing is won.
+//! 4. *The node above drops rows.* Limit, Sort with a limit, Filter, semi, anti and inner joins, cross
+//!    joins among them (their other side may be empty), outer joins for the side that may be missing.
+//!    Through a plain Sort nothing is won.
 //! 5. *It reads neither the result nor a result that depends on it.* Calls that sort keys, the
 //!    filter or the join need stay below, with what they depend on in turn; the others go above.
 //!    A filter on a result goes up with its call, through joins only: a row that is dropped later
-//!    is dropped all the same, but a Limit would count it.
-//! 6. *It neither multiplies nor null-extends the row.* Else one call would become several (which
-//!    the memo would merge only while it is large enough), or would see a row that is not there.
-//! 7. *The function has no side effects.* Such calls are made for the rows of the clause that they
+//!    is dropped all the same, but a Limit would count it. Filters of both sides are then staged.
+//! 6. *It does not null-extend the row, or the call sees that.* Above an outer join a call of the side
+//!    that may be missing is guarded by a column that is TRUE in every row of that side; what is
+//!    computed from its columns is NULL where it is missing. Filters stay below such a join.
+//! 7. *It does not multiply the row, or copies of a row cost nothing.* Above a join that gives a row
+//!    several times the call has no arguments that it did not have below, only fewer, so the memo
+//!    of the query makes each of them one call, and a filter keeps or drops all copies alike. That
+//!    holds for deterministic functions with `dedup`, whose arguments hold nothing volatile. Others
+//!    wait only for joins whose other side is known to be unique in its keys. `dedup` is read from
+//!    the call and the function; a session in which it is off for any function counts as one in
+//!    which it is off for all. Above `dedup_max_bytes` of arguments copies may cost calls after all.
+//! 8. *The function has no side effects.* Such calls are made for the rows of the clause that they
 //!    were written in.
 //!
 //! Projections and aliases between the call and the node are dissolved and put back on top, unless
-//! they hold a volatile expression, which must not be computed twice: there the chain ends.
+//! they hold a volatile expression, which must not be computed twice: there the chain ends. Columns
+//! that an alias told apart from those of a join's other side get generated names.
+//!
+//! Deferral never undoes reuse: what reads a merged result keeps it below, and reuse runs again after
+//! deferral, because two calls that were on both sides of a join may stand in one chain then.
 //!
 //! Declines: no equal call in the chain below, no node that a call may wait for.
 //! Needs: runs after `nested_split`, when no call holds another, and before `one_async_per_calc`,
 //! so that a Projection never comes between calls that could be made at the same time.
 
+mod chain;
 mod defer;
+mod join;
 mod reuse;
 
 use datafusion_common::Result;
+use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::Transformed;
 use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::logical::AsyncCalc;
+use crate::presence::plan_has_call;
 use crate::rewrite::{Order, rewrite_nodes};
 
 /// Merges calls along chains, and lets them wait.
@@ -82,21 +99,46 @@ impl OptimizerRule for PlaceCalls {
     fn rewrite(
         &self,
         plan: LogicalPlan,
-        _: &dyn OptimizerConfig,
+        config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        rewrite_nodes(plan, Order::BottomUp, |node, _| match AsyncCalc::find(&node) {
-            Some(calc) => match reuse::reuse_below(calc)? {
-                Some(plan) => Ok(Transformed::yes(plan)),
-                None => Ok(Transformed::no(node)),
-            },
-            None => Ok(Transformed::no(node)),
-        })?
-        .transform_data(|plan| rewrite_nodes(plan, Order::BottomUp, |node, _| defer::defer(node)))
+        if !plan_has_call(&plan)? {
+            return Ok(Transformed::no(plan));
+        }
+        let dedup = has_dedup(&config.options());
+        reuse(plan)?
+            .transform_data(|plan| {
+                rewrite_nodes(plan, Order::BottomUp, |node, names| defer::defer(node, dedup, names))
+            })?
+            .transform_data(reuse)
     }
+}
+
+fn reuse(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
+    rewrite_nodes(plan, Order::BottomUp, |node, _| match AsyncCalc::find(&node) {
+        Some(calc) => match reuse::reuse_below(calc)? {
+            Some(plan) => Ok(Transformed::yes(plan)),
+            None => Ok(Transformed::no(node)),
+        },
+        None => Ok(Transformed::no(node)),
+    })
+}
+
+/// Says whether the session lets equal calls share their answer, for every function.
+fn has_dedup(options: &ConfigOptions) -> bool {
+    // The options are known by name only here, they belong to the crate that runs the calls.
+    !options.entries().iter().any(|entry| {
+        entry.key.starts_with("farcall.")
+            && entry.key.ends_with(".dedup")
+            && entry.value.as_deref() == Some("false")
+    })
 }
 
 #[cfg(test)]
 mod tests {
+    use std::any::Any;
+
+    use datafusion_common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
+
     use super::*;
     use crate::testing::assert_rule;
 
@@ -214,12 +256,159 @@ mod tests {
     }
 
     #[test]
-    fn declines_to_wait_for_a_join_that_may_multiply() {
+    fn calls_wait_for_a_join_that_may_multiply() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "SELECT v, y FROM (SELECT x, f(x) AS v FROM t) q JOIN b o ON q.x = o.k",
+            @r"
+            Projection: q.v, o.y
+              Projection: t.x AS x, __async_0 AS v, o.y, o.k
+                AsyncCalc: f(t.x) AS __async_0
+                  Inner Join: t.x = o.k
+                    TableScan: t projection=[x]
+                    SubqueryAlias: o
+                      TableScan: b projection=[y, k]
+            "
+        );
+    }
+
+    #[test]
+    fn filters_of_both_sides_wait_for_a_join_and_are_staged() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "SELECT x, y FROM t, b WHERE t.k = b.k AND p(t.x) AND q(b.y)",
+            @r"
+            Projection: t.x, b.y
+              Projection: t.x, t.k, b.y, b.k
+                Filter: __async_1
+                  AsyncCalc: q(b.y) AS __async_1
+                    Filter: __async_0
+                      AsyncCalc: p(t.x) AS __async_0
+                        Inner Join: t.k = b.k
+                          TableScan: t projection=[x, k]
+                          TableScan: b projection=[y, k]
+            "
+        );
+    }
+
+    #[test]
+    fn calls_wait_for_a_cross_join() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "SELECT v, y FROM (SELECT f(x) AS v FROM t) q CROSS JOIN b",
+            @r"
+            Projection: __async_0 AS v, b.y
+              AsyncCalc: f(t.x) AS __async_0
+                Cross Join:
+                  TableScan: t projection=[x]
+                  TableScan: b projection=[y]
+            "
+        );
+    }
+
+    #[test]
+    fn sides_of_one_table_are_told_apart_above_their_join() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "WITH q AS (SELECT x, k, f(x) AS v FROM t) SELECT a.v, c.v FROM q a JOIN q c ON a.k = c.x",
+            @r"
+            Projection: a.v, c.v
+              Projection: t.k AS k, __async_0 AS v, __async_2 AS x, __async_1 AS v
+                AsyncCalc: f(t.x) AS __async_0, f(__async_2) AS __async_1
+                  Inner Join: t.k = __async_2
+                    TableScan: t projection=[x, k]
+                    Projection: t.x AS __async_2
+                      TableScan: t projection=[x]
+            "
+        );
+    }
+
+    #[test]
+    fn a_call_of_both_sides_of_a_join_is_made_once_above_it() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "SELECT f(t.x) FROM t JOIN b ON t.k = b.k WHERE f(t.x) > 5",
+            @r"
+            Projection: __async_1 AS f(t.x)
+              Projection: t.x, t.k, b.k, __async_0 AS __async_1
+                Projection: t.x, t.k, b.k, __async_0
+                  Filter: __async_0 > Int64(5)
+                    AsyncCalc: f(t.x) AS __async_0
+                      Inner Join: t.k = b.k
+                        TableScan: t projection=[x, k]
+                        TableScan: b projection=[k]
+            "
+        );
+    }
+
+    #[test]
+    fn declines_to_wait_for_a_join_on_the_result() {
         assert_rule!(
             PlaceCalls,
             declines,
-            "SELECT v, y FROM (SELECT x, f(x) AS v FROM t) q JOIN b o ON q.x = o.k"
+            "SELECT v, y FROM (SELECT x, f(x) AS v FROM t) q JOIN b o ON q.v = o.k"
         );
+    }
+
+    #[test]
+    fn calls_of_the_side_that_may_be_missing_wait_for_an_outer_join() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "SELECT v, w, y FROM b o LEFT JOIN (SELECT x, f(x) AS v, coalesce(g(n), 7) AS w FROM t) q
+             ON q.x = o.k",
+            @r"
+            Projection: q.v, q.w, o.y
+              Projection: o.y, o.k, t.x AS x, __async_0 AS v, CASE WHEN __async_2 IS TRUE THEN CASE WHEN __async_1 IS NOT NULL THEN __async_1 ELSE Int64(7) END END AS w
+                AsyncCalc: f(t.x) AS __async_0 WHEN __async_2 IS TRUE, g(t.n) AS __async_1 WHEN __async_2 IS TRUE
+                  Left Join: o.k = t.x
+                    SubqueryAlias: o
+                      TableScan: b projection=[y, k]
+                    Projection: t.x, t.n, Boolean(true) AS __async_2
+                      TableScan: t projection=[x, n]
+            "
+        );
+    }
+
+    #[test]
+    fn declines_to_wait_for_an_outer_join_on_the_side_that_it_keeps() {
+        assert_rule!(
+            PlaceCalls,
+            declines,
+            "SELECT v, y FROM (SELECT x, f(x) AS v FROM t) q LEFT JOIN b o ON q.x = o.k"
+        );
+    }
+
+    #[test]
+    fn declines_to_move_a_filter_above_an_outer_join() {
+        assert_rule!(
+            PlaceCalls,
+            declines,
+            "SELECT x, y FROM b o LEFT JOIN (SELECT x FROM t WHERE p(x)) q ON q.x = o.k"
+        );
+    }
+
+    #[test]
+    fn declines_to_repeat_what_is_volatile() {
+        assert_rule!(
+            PlaceCalls,
+            declines,
+            "SELECT v, y FROM (SELECT x, fv(x) AS v FROM t) q JOIN b o ON q.x = o.k"
+        );
+    }
+
+    #[test]
+    fn a_session_without_dedup_is_known_by_its_options() {
+        let mut options = ConfigOptions::new();
+        options.extensions.insert(Dedup("true"));
+        assert!(has_dedup(&options));
+        options.extensions.insert(Dedup("false"));
+        assert!(!has_dedup(&options));
     }
 
     #[test]
@@ -230,5 +419,36 @@ mod tests {
     #[test]
     fn declines_to_wait_for_a_sort_without_a_limit() {
         assert_rule!(PlaceCalls, declines, "SELECT f(x) FROM t ORDER BY k, x");
+    }
+
+    /// Options of a session, which this crate knows by name only.
+    #[derive(Debug, Clone)]
+    struct Dedup(&'static str);
+
+    impl ConfigExtension for Dedup {
+        const PREFIX: &'static str = "farcall";
+    }
+
+    impl ExtensionOptions for Dedup {
+        fn as_any(&self) -> &dyn Any {
+            self
+        }
+
+        fn as_any_mut(&mut self) -> &mut dyn Any {
+            self
+        }
+
+        fn cloned(&self) -> Box<dyn ExtensionOptions> {
+            Box::new(self.clone())
+        }
+
+        fn set(&mut self, _: &str, _: &str) -> Result<()> {
+            Ok(())
+        }
+
+        fn entries(&self) -> Vec<ConfigEntry> {
+            let key = "farcall.function.f.dedup".to_owned();
+            vec![ConfigEntry { key, value: Some(self.0.to_owned()), description: "" }]
+        }
     }
 }

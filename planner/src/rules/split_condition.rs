@@ -52,7 +52,7 @@ impl OptimizerRule for SplitCondition {
 /// Takes the wanted calls out of a filter, stage by stage.
 pub(super) fn split_filter(
     plan: LogicalPlan,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     names: &mut Names,
 ) -> Result<Transformed<LogicalPlan>> {
     match plan {
@@ -69,7 +69,7 @@ pub(super) fn split_filter(
 fn stage(
     input: Arc<LogicalPlan>,
     conditions: Vec<Expr>,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     names: &mut Names,
 ) -> Result<LogicalPlan> {
     let (cheap, mut dear): (Vec<_>, Vec<_>) =

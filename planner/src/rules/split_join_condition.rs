@@ -26,8 +26,9 @@
 //! once in the plan, an outer join finds its candidates, `__async_1` tells a partner from none, and
 //! Resolve keeps per number the matches, or the row itself with NULLs (outer), or says whether there
 //! was one (semi, anti, mark). NOT IN with a further condition becomes an anti join on pairs whose
-//! keys may be equal.
-//! Declines: no call; conditions of FULL joins, where both sides must survive.
+//! keys may be equal. A FULL join numbers both sides and resolves its candidates twice, first by the
+//! rows of the left side, then by those of the right.
+//! Declines: no call.
 //! Needs: runs before the rules that split filters.
 
 mod candidates;
@@ -43,7 +44,7 @@ use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 use crate::calls::{Names, has_call};
 use crate::extract::{Extraction, Place, Wanted};
 use crate::rewrite::{Order, filter, restore, rewrite_nodes};
-use candidates::{preserves_left, resolve_join};
+use candidates::{preserves_left, resolve_full, resolve_join};
 
 /// Takes calls out of join conditions.
 #[derive(Debug, Default)]
@@ -68,7 +69,7 @@ impl OptimizerRule for SplitJoinCondition {
 
 fn is_split(join: &Join) -> bool {
     join.on.iter().any(|(left, right)| has_call(left) || has_call(right))
-        || (join.join_type != JoinType::Full && join.filter.as_ref().is_some_and(has_call))
+        || join.filter.as_ref().is_some_and(has_call)
 }
 
 fn split_join(join: Join, names: &mut Names) -> Result<Transformed<LogicalPlan>> {
@@ -77,13 +78,12 @@ fn split_join(join: Join, names: &mut Names) -> Result<Transformed<LogicalPlan>>
     let (left, left_keys) = split_keys(join.left, left_keys, names)?;
     let (right, right_keys) = split_keys(join.right, right_keys, names)?;
     let on = left_keys.into_iter().zip(right_keys).collect();
-    // The calls of a FULL join's conditions stay, and are refused.
     let (dear, cheap): (Vec<_>, Vec<_>) = join
         .filter
         .map(split_conjunction_owned)
         .unwrap_or_default()
         .into_iter()
-        .partition(|condition| join.join_type != JoinType::Full && has_call(condition));
+        .partition(has_call);
     let with_filter = |filter: Option<Expr>| {
         Join::try_new(
             left,
@@ -96,9 +96,12 @@ fn split_join(join: Join, names: &mut Names) -> Result<Transformed<LogicalPlan>>
             join.null_aware,
         )
     };
-    let plan = match preserves_left(join.join_type) {
-        Some(preserves_left) if !dear.is_empty() => {
+    let plan = match (join.join_type, preserves_left(join.join_type)) {
+        (_, Some(preserves_left)) if !dear.is_empty() => {
             resolve_join(with_filter(None)?, preserves_left, cheap, dear, names)?
+        }
+        (JoinType::Full, _) if !dear.is_empty() => {
+            resolve_full(with_filter(None)?, cheap, dear, names)?
         }
         _ => filter(LogicalPlan::Join(with_filter(conjunction(cheap))?), dear)?,
     };
@@ -228,6 +231,29 @@ mod tests {
                             Projection: o.z, o.y
                               SubqueryAlias: o
                                 TableScan: b projection=[y, z]
+            "
+        );
+    }
+
+    #[test]
+    fn resolves_a_full_join_by_its_left_and_then_by_its_right_rows() {
+        assert_rule!(
+            SplitJoinCondition,
+            fires,
+            "SELECT t.x, b.y FROM t FULL JOIN b ON t.k = b.k AND b.z > 4 AND p2(t.x, b.y)",
+            @r"
+            Projection: t.x, b.y
+              Projection: t.x, t.k, b.y, b.k, b.z
+                Resolve: Outer rows __async_1 where __async_3
+                  Projection: t.x, t.k, b.y, b.k, b.z, __async_1, __async_0 IS NOT NULL AND __async_1 IS NOT NULL AS __async_3
+                    Resolve: Full rows __async_0 where __async_2
+                      Projection: t.x, t.k, b.y, b.k, b.z, __async_0, __async_1, CASE WHEN __async_1 IS NOT NULL THEN __async_0 IS NOT NULL AND __async_1 IS NOT NULL AND __async_4 IS TRUE END AS __async_2
+                        AsyncCalc: p2(t.x, b.y) AS __async_4 WHEN __async_0 IS NOT NULL AND __async_1 IS NOT NULL
+                          Full Join: t.k = b.k Filter: b.z > Int64(4)
+                            RowId: __async_0
+                              TableScan: t projection=[x, k]
+                            RowId: __async_1
+                              TableScan: b projection=[y, k, z]
             "
         );
     }

@@ -44,7 +44,7 @@ impl OptimizerRule for SplitProject {
 /// Takes the wanted calls out of a projection.
 pub(super) fn split_projection(
     plan: LogicalPlan,
-    wanted: Wanted,
+    wanted: Wanted<'_>,
     names: &mut Names,
 ) -> Result<Transformed<LogicalPlan>> {
     match plan {

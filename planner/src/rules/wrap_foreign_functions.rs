@@ -13,14 +13,14 @@ use std::sync::Arc;
 
 use datafusion_common::Result;
 use datafusion_common::config::ConfigOptions;
-use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
+use datafusion_common::tree_node::{Transformed, TransformedResult};
 use datafusion_expr::expr::ScalarFunction;
-use datafusion_expr::expr_rewriter::NamePreserver;
 use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::AnalyzerRule;
 use farcall_udf::AsyncUdf;
 
 use crate::presence::plan_has;
+use crate::rewrite::map_parts;
 
 /// Wraps foreign async functions.
 #[derive(Debug, Default)]
@@ -38,16 +38,7 @@ impl AnalyzerRule for WrapForeignFunctions {
         }
         let mut wrapped = false;
         plan.transform_up_with_subqueries(|node| {
-            let names = NamePreserver::new(&node);
-            let node = node.map_expressions(|expr| {
-                let name = names.save(&expr);
-                let expr = expr.transform_up(|part| Ok(wrap(part)))?;
-                Ok(if expr.transformed {
-                    expr.update_data(|expr| name.restore(expr))
-                } else {
-                    expr
-                })
-            })?;
+            let node = map_parts(node, |part| Ok(wrap(part)))?;
             wrapped |= node.transformed;
             // The result may be NULL now, which the nodes above must know.
             if wrapped { node.map_data(LogicalPlan::recompute_schema) } else { Ok(node) }

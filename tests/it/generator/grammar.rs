@@ -55,6 +55,20 @@ impl Grammar {
         self.features.insert(feature);
     }
 
+    /// Notes a join that is not an inner one, a semi join for instance.
+    fn outer_join(&mut self) {
+        self.feature("join");
+        self.feature("outer join");
+    }
+
+    /// Notes a join over a subquery whose rows are put together from others.
+    fn join_above(&mut self) {
+        let above = ["aggregate", "window", "distinct", "limit", "set operation"];
+        if above.iter().any(|feature| self.features.contains(feature)) {
+            self.feature("join above");
+        }
+    }
+
     /// Sorts by every column, so that a limit leaves no choice.
     fn ordered(&mut self, sql: &str, width: usize) -> String {
         let keys: Vec<String> = (1..=width)
@@ -88,7 +102,7 @@ impl Grammar {
             self.feature("set operation");
             let op = *self.random.pick(&["UNION ALL", "UNION ALL", "UNION", "INTERSECT", "EXCEPT"]);
             if op == "INTERSECT" || op == "EXCEPT" {
-                self.feature("join");
+                self.outer_join();
             }
             let (left, right) = (self.select(depth - 1, width), self.select(depth - 1, width));
             return format!("{left} {op} {right}");
@@ -107,6 +121,9 @@ impl Grammar {
             3 => self.windowed(&from, &condition, &columns, width),
             _ => {
                 let distinct = if self.random.chance(12) { "DISTINCT " } else { "" };
+                if !distinct.is_empty() {
+                    self.feature("distinct");
+                }
                 let list = self.list(width, &columns, depth > 0);
                 format!("SELECT {distinct}{list} FROM {from}{condition}")
             }
@@ -132,9 +149,6 @@ impl Grammar {
         self.feature("aggregate");
         let keys = if width > 1 { self.random.below(width) } else { 0 };
         let sets = self.random.chance(25);
-        if sets || keys == 0 {
-            self.feature("global aggregate");
-        }
         let (mut items, mut group) = (Vec::new(), Vec::new());
         for key in 1..=keys {
             // Upstream is wrong about constant keys in grouping sets: it makes groups twice.
@@ -229,6 +243,7 @@ impl Grammar {
         let (mut sql, mut columns) = self.relation(depth);
         while depth > 0 && columns.len() < 9 && self.random.chance(25) {
             self.feature("join");
+            self.join_above();
             // Three of the big table would take the oracle too long.
             let (right, more) = self.small_relation(depth - 1);
             let kind = *self.random.pick(&[
@@ -239,6 +254,9 @@ impl Grammar {
                 "FULL JOIN",
                 "LEFT JOIN",
             ]);
+            if kind != "JOIN" {
+                self.outer_join();
+            }
             let key = format!("{} = {}", self.random.pick(&columns), self.random.pick(&more));
             columns.extend(more);
             let mut condition = key;
@@ -363,14 +381,11 @@ impl Grammar {
                 if name == "fv" {
                     self.feature("volatile");
                 }
-                let argument = self.integer(below, columns, subqueries);
-                self.argument(&argument);
-                format!("{name}({argument})")
+                format!("{name}({})", self.integer(below, columns, subqueries))
             }
             7 => {
                 let first = self.integer(below, columns, false);
                 let second = self.integer(below, columns, false);
-                self.argument(&format!("{first}{second}"));
                 format!("f2({first}, {second})")
             }
             8 | 9 => {
@@ -412,13 +427,6 @@ impl Grammar {
         }
     }
 
-    /// Notes that a call reads no column.
-    fn argument(&mut self, argument: &str) {
-        if !argument.contains('.') {
-            self.feature("constant call");
-        }
-    }
-
     /// Notes that columns of subqueries are read under a guard.
     fn guarded(&mut self, columns: &Columns) {
         if columns.iter().any(|column| column.contains(".c")) {
@@ -427,7 +435,7 @@ impl Grammar {
     }
 
     fn scalar_subquery(&mut self, columns: &Columns) -> String {
-        self.feature("join");
+        self.outer_join();
         let volatile = std::mem::replace(&mut self.volatile, false);
         let (from, inner) = self.table(&TABLES[1]);
         let aggregate = self.aggregate_call(&inner);
@@ -460,9 +468,7 @@ impl Grammar {
             }
             3 | 4 => {
                 let name = *self.random.pick(&["p", "q", "pn"]);
-                let argument = self.integer(below, columns, false);
-                self.argument(&argument);
-                format!("{name}({argument})")
+                format!("{name}({})", self.integer(below, columns, false))
             }
             5 => format!("{} IS NOT NULL", self.random.pick(columns)),
             6..=9 => {
@@ -474,7 +480,6 @@ impl Grammar {
             11 => {
                 let first = self.integer(below, columns, false);
                 let second = self.integer(below, columns, false);
-                self.argument(&format!("{first}{second}"));
                 format!("p2({first}, {second})")
             }
             12 => {
@@ -485,9 +490,6 @@ impl Grammar {
             13 => {
                 let value = self.integer(below, columns, false);
                 let item = self.integer(below, columns, false);
-                if value.contains(['(', '[']) && item.contains('(') {
-                    self.feature("in list");
-                }
                 // Upstream is wrong about lists with a NULL that is no constant.
                 format!("{value} IN (3, coalesce({item}, 0), 5)")
             }
@@ -515,7 +517,7 @@ impl Grammar {
     }
 
     fn subquery_condition(&mut self, columns: &Columns) -> String {
-        self.feature("join");
+        self.outer_join();
         let volatile = std::mem::replace(&mut self.volatile, false);
         let (from, inner) = self.table(&TABLES[1]);
         let sql = match self.random.below(3) {

@@ -8,7 +8,6 @@ pub struct Tally {
     pub queries: usize,
     pub unfit: usize,
     pub refused: BTreeMap<String, usize>,
-    pub wrong: BTreeMap<String, usize>,
     pub superfluous: BTreeMap<String, usize>,
     pub fewer: usize,
     pub calls: usize,
@@ -19,14 +18,13 @@ pub struct Tally {
 impl Tally {
     /// Adds what another thread has seen.
     pub fn add(&mut self, other: Self) {
-        let Self { queries, unfit, refused, wrong, superfluous, fewer, calls, fired } = other;
+        let Self { queries, unfit, refused, superfluous, fewer, calls, fired } = other;
         self.queries += queries;
         self.unfit += unfit;
         self.fewer += fewer;
         self.calls += calls;
         for (sum, part) in [
             (&mut self.refused, refused),
-            (&mut self.wrong, wrong),
             (&mut self.superfluous, superfluous),
             (&mut self.fired, fired),
         ] {

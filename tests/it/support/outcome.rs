@@ -66,6 +66,10 @@ pub fn compare_rows(answer: &Answer, expected: &[String], got: &[String]) -> Res
             }
         };
     }
+    if expected != got && ours == got {
+        // Upstream's nested loop join, for one, is wrong about IN lists with items that are no constants.
+        return Err(Outcome::Unfit(format!("twin: outvoted, {}", differences(&got, &expected))));
+    }
     if expected != got {
         return Err(Outcome::Rows(differences(&expected, &got)));
     }

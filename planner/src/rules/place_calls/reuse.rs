@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, Result, internal_err};
 use datafusion_expr::expr_rewriter::unalias;
 use datafusion_expr::{
@@ -13,7 +12,7 @@ use datafusion_expr::{
 use crate::calls::{find_call, has_call, is_volatile, same_value};
 use crate::guard::Guard;
 use crate::logical::{AsyncCalc, CallColumn};
-use crate::rewrite::calculate;
+use crate::rewrite::{calculate, written_in};
 
 /// Replaces the calls of a node that were made below it; `None` if there is none.
 pub(super) fn reuse_below(calc: &AsyncCalc) -> Result<Option<LogicalPlan>> {
@@ -63,27 +62,24 @@ impl From<&CallColumn> for Sought {
 
 impl Sought {
     /// Writes the call in the columns of the node's input.
-    fn below(&self, plan: &LogicalPlan) -> Result<Option<Self>> {
-        let Some(call) = write_below(&self.call, plan)? else { return Ok(None) };
+    fn below(&self, plan: &LogicalPlan) -> Option<Self> {
+        let call = write_below(&self.call, plan)?;
         let guard = match &self.guard {
-            Some(guard) => match write_below(guard, plan)? {
-                Some(guard) => Some(guard),
-                None => return Ok(None),
-            },
+            Some(guard) => Some(write_below(guard, plan)?),
             None => None,
         };
-        Ok(Some(Self { call, guard }))
+        Some(Self { call, guard })
     }
 }
 
 /// Looks for a call in a chain; returns the chain with the result among its columns.
 fn find_below(plan: &LogicalPlan, sought: &Sought) -> Result<Option<(LogicalPlan, Column)>> {
-    let (Some(sought), Some(input)) = (sought.below(plan)?, only_input(plan)) else {
+    let (Some(sought), Some(input)) = (sought.below(plan), only_input(plan)) else {
         return Ok(None);
     };
     if let Some(calc) = AsyncCalc::find(plan) {
         for column in calc.calls() {
-            if serves(column, &sought, input)? {
+            if serves(column, &sought, input) {
                 return Ok(Some((plan.clone(), Column::from_name(&column.name))));
             }
         }
@@ -104,22 +100,22 @@ fn only_input(plan: &LogicalPlan) -> Option<&LogicalPlan> {
 /// Says whether a call has the value of the one sought, wherever that is needed.
 ///
 /// Both are written in the columns of `input`.
-fn serves(column: &CallColumn, sought: &Sought, input: &LogicalPlan) -> Result<bool> {
+fn serves(column: &CallColumn, sought: &Sought, input: &LogicalPlan) -> bool {
     let needed = Guard::from_expr(sought.guard.clone());
     if !needed.implies(&Guard::from_expr(column.guard.clone())) {
-        return Ok(false);
+        return false;
     }
     let (mut sought, mut made) = (sought.call.clone(), column.call.clone());
     let mut plan = input;
     loop {
         if same_value(&sought, &made) {
-            return Ok(true);
+            return true;
         }
         // Written in columns further below, they may agree.
         let (Some(sought_below), Some(made_below), Some(input)) =
-            (write_below(&sought, plan)?, write_below(&made, plan)?, only_input(plan))
+            (write_below(&sought, plan), write_below(&made, plan), only_input(plan))
         else {
-            return Ok(false);
+            return false;
         };
         (sought, made, plan) = (sought_below, made_below, input);
     }
@@ -129,10 +125,10 @@ fn serves(column: &CallColumn, sought: &Sought, input: &LogicalPlan) -> Result<b
 ///
 /// Returns `None` where the chain ends, or where a column cannot be written so: it is volatile, or
 /// the result of a call that is guarded or may not be reused.
-fn write_below(expr: &Expr, plan: &LogicalPlan) -> Result<Option<Expr>> {
+fn write_below(expr: &Expr, plan: &LogicalPlan) -> Option<Expr> {
     // An expression without columns could be written anywhere, but the chain ends all the same.
     if !is_link(plan) {
-        return Ok(None);
+        return None;
     }
     let definition = |column: &Column| -> Option<Expr> {
         match plan {
@@ -166,22 +162,7 @@ fn write_below(expr: &Expr, plan: &LogicalPlan) -> Result<Option<Expr>> {
             }
         }
     };
-    let mut known = true;
-    let written = expr
-        .clone()
-        .transform_down(|part| match &part {
-            Expr::Column(column) => Ok(match definition(column) {
-                // The definition is in the input's columns: do not follow it again.
-                Some(expr) => Transformed::new(expr, true, TreeNodeRecursion::Jump),
-                None => {
-                    known = false;
-                    Transformed::new(part, false, TreeNodeRecursion::Stop)
-                }
-            }),
-            _ => Ok(Transformed::no(part)),
-        })
-        .data()?;
-    Ok(known.then_some(written))
+    written_in(expr, definition)
 }
 
 /// Says whether a node may be part of a chain: each of its rows is one row of its input.

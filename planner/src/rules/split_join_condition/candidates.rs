@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use datafusion_common::{Column, DFSchemaRef, JoinType, NullEquality, Result, ScalarValue};
+use datafusion_expr::expr::Case;
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, Join, LogicalPlan, Operator, Projection, and, binary_expr, ident};
 
@@ -14,7 +15,7 @@ use crate::rewrite::columns;
 
 /// Says whether the rows of the left side are those that the join keeps, drops or marks.
 ///
-/// `None` for joins that have no such side, or two.
+/// `None` for joins that have no such side (inner), or two (full).
 pub(super) fn preserves_left(join_type: JoinType) -> Option<bool> {
     match join_type {
         JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => Some(true),
@@ -57,26 +58,89 @@ pub(super) fn resolve_join(
     let constraint = join.join_constraint;
     let pairs = Join::try_new(left, right, on, condition, outer, constraint, nulls, false)?;
 
-    let is_present = is_true(ident(&present));
+    let (candidates, matches) = call_on_pairs(pairs, is_true(ident(&present)), dear, names)?;
+    let outputs = outputs(&schema, &kept_columns, join_type);
+    let kind = kind(join_type, &schema);
+    resolve(candidates, kind, &row_id, (&matched, matches), outputs)
+}
+
+/// Joins both sides in full on the cheap conditions, calls on the pairs, and resolves them twice.
+///
+/// The first Resolve, by the rows of the left side, keeps matches and left rows without one, and
+/// lets a witness of the right row pass for every pair that does not match. The second, by the rows
+/// of the right side, drops the witnesses of rows that have a match and keeps one of the others.
+pub(super) fn resolve_full(
+    join: Join,
+    cheap: Vec<Expr>,
+    dear: Vec<Expr>,
+    names: &mut Names,
+) -> Result<LogicalPlan> {
+    let Join { left, right, on, join_constraint: constraint, schema, .. } = join;
+    let (left_id, right_id) = (names.next(), names.next());
+    let (matched, matched_again) = (names.next(), names.next());
+    let left_columns: Vec<Column> = left.schema().columns();
+    let left = Arc::new(RowId::try_new(left, &left_id)?.into_plan());
+    let right = Arc::new(RowId::try_new(right, &right_id)?.into_plan());
+    let (condition, nulls) = (conjunction(cheap), join.null_equality);
+    let pairs =
+        Join::try_new(left, right, on, condition, JoinType::Full, constraint, nulls, false)?;
+
+    let has_right = ident(&right_id).is_not_null();
+    let is_pair = and(ident(&left_id).is_not_null(), has_right.clone());
+    let (candidates, matches) = call_on_pairs(pairs, is_pair.clone(), dear, names)?;
+    // NULL for a left row alone, which is no witness of anything.
+    let branch = (Box::new(has_right), Box::new(matches));
+    let matches = Expr::Case(Case::new(None, vec![branch], None));
+    let of_left = |column: &Column| left_columns.contains(column);
+    let output = |column: Column, nulled: bool| ResolveOutput { column, nulled };
+    let sides = schema.columns().into_iter().map(|column| (of_left(&column), column));
+    let mut outputs: Vec<_> =
+        sides.clone().map(|(of_left, column)| output(column, !of_left)).collect();
+    outputs.push(output(Column::from_name(&left_id), false));
+    outputs.push(output(Column::from_name(&right_id), true));
+    let by_left = resolve(candidates, ResolveKind::Full, &left_id, (&matched, matches), outputs)?;
+    // A witness has lost its left row's number, a left row alone has no right one.
+    let outputs = sides.map(|(of_left, column)| output(column, of_left)).collect();
+    let again = (matched_again.as_str(), is_pair);
+    resolve(Arc::new(by_left), ResolveKind::Outer, &right_id, again, outputs)
+}
+
+/// Makes the calls of conditions on the pairs that are there.
+///
+/// Returns the plan with their results, and whether a pair is there and passes all conditions.
+fn call_on_pairs(
+    pairs: Join,
+    is_pair: Expr,
+    dear: Vec<Expr>,
+    names: &mut Names,
+) -> Result<(Arc<LogicalPlan>, Expr)> {
     let mut extraction = Extraction::new(names, Wanted::All);
-    let place = Place::condition().guarded(is_present.clone());
+    let place = Place::condition().guarded(is_pair.clone());
     let dear = conjunction(dear).map(|dear| extraction.rewrite(dear, &place)).transpose()?;
     let candidates = extraction.calculate(Arc::new(LogicalPlan::Join(pairs)))?;
-
     let matches = match dear {
-        Some(dear) => and(is_present, is_true(dear)),
-        None => is_present,
+        Some(dear) => and(is_pair, is_true(dear)),
+        None => is_pair,
     };
-    let outputs = outputs(&schema, &kept_columns, join_type);
-    let exprs = outputs
-        .iter()
-        .map(|output| Expr::Column(output.column.clone()))
-        .chain([ident(&row_id), matches.alias(&matched)])
-        .collect();
+    Ok((candidates, matches))
+}
+
+/// Puts a Resolve above candidates, and the column below it that says which of them match.
+fn resolve(
+    candidates: Arc<LogicalPlan>,
+    kind: ResolveKind,
+    row_id: &str,
+    (matched, matches): (&str, Expr),
+    outputs: Vec<ResolveOutput>,
+) -> Result<LogicalPlan> {
+    let (row_id, matches) = (Column::from_name(row_id), matches.alias(matched));
+    let mut read: Vec<Column> = outputs.iter().map(|output| output.column.clone()).collect();
+    if !read.contains(&row_id) {
+        read.push(row_id.clone());
+    }
+    let exprs = read.into_iter().map(Expr::Column).chain([matches]).collect();
     let judged = Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, candidates)?));
-    let (row_id, matched) = (Column::from_name(row_id), Column::from_name(matched));
-    let kind = kind(join_type, &schema);
-    Ok(Resolve::try_new(judged, kind, row_id, matched, outputs)?.into_plan())
+    Ok(Resolve::try_new(judged, kind, row_id, Column::from_name(matched), outputs)?.into_plan())
 }
 
 fn may_be_equal((left, right): (Expr, Expr)) -> Expr {

@@ -1,0 +1,207 @@
+//! On which rows a node reads the columns of its inputs.
+
+use std::collections::HashSet;
+
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_common::{Column, DFSchema, JoinType, Result};
+use datafusion_expr::expr::AggregateFunctionParams;
+use datafusion_expr::expr_rewriter::unalias;
+use datafusion_expr::{Expr, Join, LogicalPlan};
+
+use super::within;
+use crate::calls::{Names, has_call, is_volatile};
+use crate::extract::{Extraction, Place, Wanted};
+use crate::guard::{Guard, is_true};
+use crate::logical::{AsyncCalc, RowId};
+use crate::rewrite::written_in;
+
+/// The columns of a node that hold results of calls, or what was computed from them.
+pub(super) type Results = HashSet<Column>;
+
+/// Finds the columns of a plan that hold results of calls below it.
+pub(super) fn results_of(plan: &LogicalPlan) -> Results {
+    let schema = plan.schema();
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let results = results_of(&projection.input);
+            let reads = |expr: &Expr| expr.column_refs().iter().any(|c| results.contains(*c));
+            let columns = schema.columns().into_iter().zip(&projection.expr);
+            columns.filter_map(|(column, expr)| reads(expr).then_some(column)).collect()
+        }
+        LogicalPlan::SubqueryAlias(alias) => {
+            let results = results_of(&alias.input);
+            let columns = schema.columns().into_iter().zip(alias.input.schema().columns());
+            columns
+                .filter_map(|(column, input)| results.contains(&input).then_some(column))
+                .collect()
+        }
+        plan => {
+            let mut results: Results = plan.inputs().into_iter().flat_map(results_of).collect();
+            if let Some(calc) = AsyncCalc::find(plan) {
+                results.extend(calc.calls().iter().map(|call| Column::from_name(&call.name)));
+            }
+            results.retain(|column| schema.is_column_from_schema(column));
+            results
+        }
+    }
+}
+
+/// Collects on which rows the columns of an input are read.
+pub(super) struct Reader<'a> {
+    needs: &'a mut [Guard],
+    schema: &'a DFSchema,
+    results: &'a Results,
+    names: &'a mut Names,
+}
+
+impl<'a> Reader<'a> {
+    pub(super) fn new(
+        needs: &'a mut [Guard],
+        schema: &'a DFSchema,
+        results: &'a Results,
+        names: &'a mut Names,
+    ) -> Self {
+        Self { needs, schema, results, names }
+    }
+
+    /// Adds what an expression reads that is evaluated in this place.
+    pub(super) fn read(&mut self, expr: &Expr, place: &Place) -> Result<()> {
+        let mut extraction = Extraction::new(self.names, Wanted::Results(self.results));
+        extraction.rewrite(expr.clone(), place)?;
+        for read in extraction.into_calls() {
+            if let Expr::Column(column) = read.call {
+                let index = self.schema.index_of_column(&column)?;
+                self.needs[index].or(Guard::from_expr(read.guard));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Returns for each input of a node on which rows each of its columns is read.
+pub(super) fn below(
+    plan: &LogicalPlan,
+    needs: &[Guard],
+    names: &mut Names,
+) -> Result<Vec<Vec<Guard>>> {
+    let everything = || -> Vec<Vec<Guard>> {
+        let inputs = plan.inputs().into_iter();
+        inputs.map(|input| vec![Guard::always(); input.schema().fields().len()]).collect()
+    };
+    let input = match (plan, plan.inputs().as_slice()) {
+        (LogicalPlan::Join(join), _) => return Ok(below_join(join, needs)),
+        (_, [input]) => *input,
+        _ => return Ok(everything()),
+    };
+    let schema = input.schema();
+    let results = results_of(input);
+    let mut below = vec![Guard::never(); schema.fields().len()];
+    match plan {
+        LogicalPlan::Projection(projection) => {
+            let mut reader = Reader::new(&mut below, schema, &results, names);
+            for (expr, need) in projection.expr.iter().zip(needs) {
+                let need = need.map(|condition| {
+                    written_in(condition, |column| {
+                        let index = projection.schema.maybe_index_of_column(column)?;
+                        let expr = unalias(projection.expr[index].clone());
+                        (!is_volatile(&expr) && !has_call(&expr)).then_some(expr)
+                    })
+                });
+                if !need.is_never() {
+                    reader.read(expr, &Place::value_on(need))?;
+                }
+            }
+        }
+        LogicalPlan::SubqueryAlias(alias) => {
+            below = needs
+                .iter()
+                .map(|need| {
+                    need.map(|condition| {
+                        written_in(condition, |column| {
+                            let index = alias.schema.maybe_index_of_column(column)?;
+                            Some(Expr::Column(Column::from(schema.qualified_field(index))))
+                        })
+                    })
+                })
+                .collect();
+        }
+        LogicalPlan::Filter(filter) => {
+            below = needs.to_vec();
+            let mut reader = Reader::new(&mut below, schema, &results, names);
+            reader.read(&filter.predicate, &Place::condition())?;
+        }
+        LogicalPlan::Sort(sort) => {
+            below = needs.to_vec();
+            let mut reader = Reader::new(&mut below, schema, &results, names);
+            for key in &sort.expr {
+                reader.read(&key.expr, &Place::value())?;
+            }
+        }
+        LogicalPlan::Limit(_) => below = needs.to_vec(),
+        LogicalPlan::Aggregate(aggregate) => {
+            let mut reader = Reader::new(&mut below, schema, &results, names);
+            for key in &aggregate.group_expr {
+                reader.read(key, &Place::value())?;
+            }
+            for expr in &aggregate.aggr_expr {
+                read_aggregate(expr, &mut reader)?;
+            }
+        }
+        plan if RowId::find(plan).is_some() => {
+            below = needs.iter().take(below.len()).map(|need| within(need, schema)).collect();
+        }
+        _ => return Ok(everything()),
+    }
+    Ok(vec![below])
+}
+
+/// Reads the arguments of an aggregate on the rows that its FILTER leaves.
+fn read_aggregate(expr: &Expr, reader: &mut Reader<'_>) -> Result<()> {
+    expr.apply(|part| {
+        let Expr::AggregateFunction(function) = part else {
+            return Ok(TreeNodeRecursion::Continue);
+        };
+        let AggregateFunctionParams { args, filter, order_by, .. } = &function.params;
+        let mut place = Place::value();
+        if let Some(filter) = filter {
+            reader.read(filter, &Place::condition())?;
+            place = place.guarded(is_true(filter.as_ref().clone()));
+        }
+        for arg in args.iter().chain(order_by.iter().map(|sort| &sort.expr)) {
+            reader.read(arg, &place)?;
+        }
+        Ok(TreeNodeRecursion::Jump)
+    })?;
+    Ok(())
+}
+
+/// A row of a side is read where it is read in any row of the join that it is part of; conditions on
+/// the other side say nothing about that.
+fn below_join(join: &Join, needs: &[Guard]) -> Vec<Vec<Guard>> {
+    let (left, right) = (join.left.schema(), join.right.schema());
+    let (width, number) = (left.fields().len(), right.fields().len());
+    let pass = |needs: &[Guard], schema: &DFSchema| -> Vec<Guard> {
+        needs.iter().map(|need| within(need, schema)).collect()
+    };
+    let nothing = |number: usize| vec![Guard::never(); number];
+    let mut below = match join.join_type {
+        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
+            vec![pass(&needs[..width], left), pass(&needs[width..], right)]
+        }
+        JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => {
+            vec![pass(&needs[..width], left), nothing(number)]
+        }
+        JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
+            vec![nothing(width), pass(&needs[..number], right)]
+        }
+    };
+    let keys = join.on.iter().flat_map(|(l, r)| [l, r]);
+    for column in keys.chain(&join.filter).flat_map(Expr::column_refs) {
+        for (needs, schema) in below.iter_mut().zip([left, right]) {
+            if let Some(index) = schema.maybe_index_of_column(column) {
+                needs[index] = Guard::always();
+            }
+        }
+    }
+    below
+}

@@ -1,0 +1,141 @@
+//! Deferral through joins: calls, and the filters on them, wait for the rows that find a partner.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use datafusion_common::tree_node::Transformed;
+use datafusion_common::{DFSchema, Dependency, JoinType, NullEquality, Result};
+use datafusion_expr::utils::conjunction;
+use datafusion_expr::{Expr, Join, LogicalPlan, Operator, binary_expr};
+
+use super::chain::{Above, Chain, Step};
+use crate::calls::Names;
+
+/// Moves the calls of the sides whose rows a join keeps or drops above it.
+///
+/// `dedup` says whether equal calls are made once at run time.
+pub(super) fn defer_join(
+    join: Join,
+    dedup: bool,
+    names: &mut Names,
+) -> Result<Transformed<LogicalPlan>> {
+    let schema = Arc::clone(&join.schema);
+    let (join, of_left) = defer_side(join, true, dedup, names)?;
+    let (join, of_right) = defer_side(join, false, dedup, names)?;
+    let above = match join.join_type {
+        JoinType::RightSemi | JoinType::RightAnti => of_right,
+        JoinType::LeftSemi | JoinType::LeftAnti => of_left,
+        _ => of_left.with(of_right),
+    };
+    let join = LogicalPlan::Join(join);
+    if above.is_nothing() {
+        return Ok(Transformed::no(join));
+    }
+    Ok(Transformed::yes(above.over(join, schema)?))
+}
+
+/// Takes from one side of a join what may wait.
+fn defer_side(join: Join, left: bool, dedup: bool, names: &mut Names) -> Result<(Join, Above)> {
+    let (side, other) = if left { (&join.left, &join.right) } else { (&join.right, &join.left) };
+    let nothing = Above::nothing(side.schema());
+    let Some(may_wait) = what_may_wait(&join, left, dedup) else { return Ok((join, nothing)) };
+    let flag = may_miss(join.join_type, left).then(|| names.next());
+    let chain = Chain::below(side, flag.is_none())?.apart_from(other.schema(), names)?;
+    let chain = match &flag {
+        Some(flag) => chain.flagged(flag)?,
+        None => chain,
+    };
+    let keys: Vec<Expr> =
+        join.on.iter().map(|(l, r)| if left { l.clone() } else { r.clone() }).collect();
+    let keys = chain.write_all(&keys, side.schema())?;
+    let condition =
+        join.filter.as_ref().map(|filter| chain.write(filter, side.schema())).transpose()?;
+    let read: Vec<Expr> = keys.iter().chain(&condition).cloned().collect();
+    let Some((input, above)) = chain.split(&read, may_wait)? else { return Ok((join, nothing)) };
+    let above = match &flag {
+        Some(flag) => above.where_present(flag),
+        None => above,
+    };
+    let (mut on, mut conditions) = (Vec::new(), Vec::from_iter(condition));
+    for ((l, r), key) in join.on.into_iter().zip(keys) {
+        let constant = !key.any_column_refs();
+        let (l, r) = if left { (key, r) } else { (l, key) };
+        match constant {
+            // DataFusion loses such a key when it takes joins apart in a further pass.
+            true => conditions.push(equal(l, r, join.null_equality)),
+            false => on.push((l, r)),
+        }
+    }
+    let (l, r) = if left { (input, join.right) } else { (join.left, input) };
+    let join = Join::try_new(
+        l,
+        r,
+        on,
+        conjunction(conditions),
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    Ok((join, above))
+}
+
+/// Writes a pair of keys as a condition.
+fn equal(left: Expr, right: Expr, nulls: NullEquality) -> Expr {
+    let op = match nulls {
+        NullEquality::NullEqualsNothing => Operator::Eq,
+        NullEquality::NullEqualsNull => Operator::IsNotDistinctFrom,
+    };
+    binary_expr(left, op, right)
+}
+
+/// Says whether rows may come out of the join in which this side is missing.
+fn may_miss(join_type: JoinType, left: bool) -> bool {
+    match join_type {
+        JoinType::Left => !left,
+        JoinType::Right => left,
+        JoinType::Full => true,
+        _ => false,
+    }
+}
+
+/// Says which steps of a side may wait for the join; `None` if none may: no row of it is dropped.
+fn what_may_wait(join: &Join, left: bool, dedup: bool) -> Option<fn(&Step) -> bool> {
+    match join.join_type {
+        JoinType::LeftSemi | JoinType::LeftAnti => left.then_some(Step::may_wait),
+        JoinType::RightSemi | JoinType::RightAnti => (!left).then_some(Step::may_wait),
+        JoinType::LeftMark | JoinType::RightMark => None,
+        JoinType::Left if left => None,
+        JoinType::Right if !left => None,
+        JoinType::Inner | JoinType::Left | JoinType::Right | JoinType::Full => {
+            let other = if left { &join.right } else { &join.left };
+            let keys = join.on.iter().map(|(l, r)| if left { r } else { l });
+            match is_unique(other.schema(), keys, join.null_equality) {
+                true => Some(Step::may_wait),
+                false => dedup.then_some(Step::may_be_repeated),
+            }
+        }
+    }
+}
+
+/// Says whether no two rows have the same keys.
+fn is_unique<'a>(
+    schema: &DFSchema,
+    keys: impl Iterator<Item = &'a Expr>,
+    nulls: NullEquality,
+) -> bool {
+    let keys: HashSet<usize> = keys
+        .filter_map(|key| match key {
+            Expr::Column(column) => schema.maybe_index_of_column(column),
+            _ => None,
+        })
+        .collect();
+    schema.functional_dependencies().iter().any(|dependence| {
+        // A unique key that may be NULL may be NULL in several rows.
+        let unique = !dependence.nullable || nulls == NullEquality::NullEqualsNothing;
+        unique
+            && dependence.mode == Dependency::Single
+            && !dependence.source_indices.is_empty()
+            && dependence.source_indices.iter().all(|index| keys.contains(index))
+    })
+}
