@@ -101,7 +101,7 @@ fn random_queries_give_the_twins_rows_for_the_calls_of_a_lazy_evaluator() {
 async fn try_seed(runner: &Runner, seed: usize, tally: &mut Tally) -> Option<String> {
     let generated = Grammar::new(seed as u64).query();
     // Both numbers of partitions over time; the shapes are checked at both.
-    let partitions = if seed % 2 == 0 { 1 } else { 4 };
+    let partitions = if seed.is_multiple_of(2) { 1 } else { 4 };
     let outcome = runner.run(&generated.sql, partitions, Some(tally)).await;
     let failure = judge(&generated, &outcome, tally)?;
     let kind = std::mem::discriminant(&outcome);

@@ -134,15 +134,31 @@ async fn an_error_of_a_call_is_the_errors_of_the_run() {
 
 /// The example of the README.
 #[tokio::test]
-async fn only_bad_reviews_are_scored() {
+async fn only_cheap_orders_are_priced() {
     let session = FarcallSession::new().unwrap();
-    session.register(async_fn("score", |text: String| async move {
-        Ok::<i64, CallError>(text.len() as i64)
+    session.register(async_fn("price", |product: i64| async move {
+        // Anything asynchronous may stand here: a model server, a database, a web service.
+        Ok::<i64, CallError>(100 * product)
     }));
-    let reviews = "(VALUES (1, 'fine'), (5, 'fine'), (2, 'awful'), (1, 'fine')) AS r (stars, text)";
-    let sql = format!("SELECT stars, score(text) AS v FROM {reviews} WHERE stars < 3");
-    let run = plans::run_with_plan(&session, &sql).await.unwrap();
-    // Three rows have less than three stars, and two of them ask the same.
-    assert_eq!(run.calls().of("score"), 2);
-    insta::assert_snapshot!(run, @"");
+    let orders =
+        "CREATE TABLE orders (id BIGINT, product BIGINT) AS VALUES (1, 7), (2, 1), (3, 2), (4, 1)";
+    session.sql(orders).await.unwrap();
+    let sql = "SELECT id, price(product) AS p FROM orders WHERE product < 3";
+    let run = plans::run_with_plan(&session, sql).await.unwrap();
+    // Three orders are of such a product, and two of them ask the same.
+    assert_eq!(run.calls().of("price"), 2);
+    insta::assert_snapshot!(run, @"
+    logical_plan:
+      Projection: orders.id, __async_0 AS p
+        AsyncCalc: price(orders.product) AS __async_0
+          Filter: orders.product < Int64(3)
+            TableScan: orders projection=[id, product]
+    physical_plan:
+      ProjectionExec: expr=[id@0 as id, __async_0@2 as p]
+        AsyncCalcExec: price(product@1) AS __async_0 [async, ordered, batch=1, window=100]
+          FilterExec: product@1 < 3
+            DataSourceExec: partitions=.., partition_sizes=[..]
+    call_sites: price 1
+    calls: price 2
+    ");
 }
