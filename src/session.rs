@@ -10,9 +10,10 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use farcall_planner::SiteCounter;
-use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, Recipe};
+use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, LookupProvider, Recipe};
 
 use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource};
+use crate::lookup::{self, CatalogLookups, LookupRegistry, LookupTableProvider};
 use crate::models::{self, ModelProvider, ModelRegistry, RECIPE_KIND};
 use crate::sql::{self, Statement};
 
@@ -37,6 +38,7 @@ pub struct FarcallSession {
     runtime: Arc<FarcallRuntime>,
     parameters: Arc<BTreeMap<String, String>>,
     models: Arc<ModelRegistry>,
+    lookups: Arc<LookupRegistry>,
 }
 
 /// Builds a [`FarcallSession`], also around an existing DataFusion session state.
@@ -122,10 +124,12 @@ impl FarcallSessionBuilder {
         providers.extend(crate::connect::providers());
         let models = Arc::new(ModelRegistry::new(providers));
         let mut state = models::install(state, &models);
-        for rule in farcall_planner::analyzer_rules(Arc::new(SiteCounter::default())) {
+        let sites = Arc::new(SiteCounter::default());
+        for rule in farcall_planner::analyzer_rules(Arc::clone(&sites)) {
             state = state.with_analyzer_rule(rule);
         }
-        for rule in farcall_planner::optimizer_rules() {
+        let tables = Arc::new(CatalogLookups);
+        for rule in farcall_planner::optimizer_rules_with_lookups(tables, sites) {
             state = state.with_optimizer_rule(rule);
         }
         let planner = FarcallQueryPlanner::new(
@@ -135,7 +139,8 @@ impl FarcallSessionBuilder {
         );
         let state = state.with_query_planner(Arc::new(planner)).build();
         let context = SessionContext::new_with_state(state);
-        Ok(FarcallSession { context, runtime, parameters, models })
+        let lookups = Arc::default();
+        Ok(FarcallSession { context, runtime, parameters, models, lookups })
     }
 }
 
@@ -182,8 +187,11 @@ impl FarcallSession {
     /// Returns a codec that carries this session's plans, functions and models in DataFusion's
     /// protobuf plans; on the other side it finds functions in the session that made it.
     pub fn codec(&self) -> FarcallCodec {
-        let functions =
-            SessionFunctions { context: self.context.clone(), models: Arc::clone(&self.models) };
+        let functions = SessionFunctions {
+            context: self.context.clone(),
+            models: Arc::clone(&self.models),
+            lookups: Arc::clone(&self.lookups),
+        };
         FarcallCodec::new(
             Arc::new(functions),
             Arc::clone(&self.runtime),
@@ -198,6 +206,39 @@ impl FarcallSession {
         let udf = AsyncUdf::new(function);
         self.context.register_udf(udf.clone().with_try().into_scalar_udf());
         self.context.register_udf(udf.into_scalar_udf());
+    }
+
+    /// Registers a table whose rows are found by key, when it is joined by an equality on it.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    /// use farcall::FarcallSession;
+    /// use farcall::connect::memory::MemoryLookup;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> datafusion::error::Result<()> {
+    /// let session = FarcallSession::new()?;
+    /// let id: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+    /// let name: ArrayRef = Arc::new(StringArray::from(vec!["ann", "bob"]));
+    /// let users = RecordBatch::try_from_iter([("id", id), ("name", name)])?;
+    /// session.register_lookup_table("users", Arc::new(MemoryLookup::try_new(users, &["id"])?))?;
+    /// let sql = "SELECT u.name FROM (VALUES (2), (3)) AS t (uid) LEFT JOIN users u ON t.uid = u.id";
+    /// assert_eq!(session.sql(sql).await?.collect().await?[0].num_rows(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A planning error for a key that cannot be one, and what DataFusion's catalog says.
+    pub fn register_lookup_table(
+        &self,
+        name: &str,
+        provider: Arc<dyn LookupProvider>,
+    ) -> Result<()> {
+        let table = self.lookups.add(name, provider)?;
+        self.context.register_table(name, Arc::new(LookupTableProvider::new(table)))?;
+        Ok(())
     }
 
     /// Parses a script into its statements.
@@ -226,6 +267,7 @@ impl FarcallSession {
 struct SessionFunctions {
     context: SessionContext,
     models: Arc<ModelRegistry>,
+    lookups: Arc<LookupRegistry>,
 }
 
 impl fmt::Debug for SessionFunctions {
@@ -246,9 +288,10 @@ impl FunctionSource for SessionFunctions {
     }
 
     fn by_recipe(&self, recipe: &Recipe) -> Result<AsyncFunction> {
-        if recipe.kind != RECIPE_KIND {
-            return plan_err!("a function of kind '{}' cannot be rebuilt here", recipe.kind);
+        match recipe.kind.as_str() {
+            RECIPE_KIND => models::rebuild(&recipe.bytes, self.models.providers()),
+            lookup::RECIPE_KIND => lookup::rebuild(&recipe.bytes, &self.lookups),
+            kind => plan_err!("a function of kind '{kind}' cannot be rebuilt here"),
         }
-        models::rebuild(&recipe.bytes, self.models.providers())
     }
 }

@@ -6,6 +6,7 @@ use crate::models::ModelProvider;
 
 pub mod http;
 pub mod local;
+pub mod memory;
 
 /// Returns every provider that comes with farcall.
 pub fn providers() -> Vec<Arc<dyn ModelProvider>> {

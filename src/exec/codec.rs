@@ -1,5 +1,7 @@
 //! [`FarcallCodec`], which carries farcall's nodes and functions in DataFusion's protobuf plans.
 
+mod lookup_join;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -22,15 +24,17 @@ use datafusion_proto::physical_plan::{
 };
 use datafusion_proto::protobuf::{self, LogicalExprNode, PhysicalExprNode};
 use farcall_planner::logical::{Resolve, ResolveKind, ResolveOutput, RowId};
-use farcall_planner::{AsyncCalc, CallColumn};
+use farcall_planner::{AsyncCalc, AsyncLookupJoin, CallColumn};
 use farcall_udf::{AsyncFunction, AsyncUdf, CallOptions, FarcallRuntime, Recipe};
 use prost::Message;
 
 use crate::config::MODEL_GROUP;
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
+use crate::exec::async_lookup_join::AsyncLookupJoinExec;
 use crate::exec::resolve::{Resolution, ResolveExec};
 use crate::exec::row_id::RowIdExec;
 use crate::exec::scopes::ScopeRegistry;
+use lookup_join::{LookupJoinExecNode, LookupJoinNode};
 
 /// Rebuilds functions that arrive by name or by recipe.
 pub trait FunctionSource: fmt::Debug + Send + Sync {
@@ -330,6 +334,10 @@ impl LogicalExtensionCodec for FarcallCodec {
                 let node = self.decode_resolve(*node, input, ctx)?;
                 return Ok(Extension { node: Arc::new(node) });
             }
+            Some(logical_node::Node::LookupJoin(node)) => {
+                let node = node.decode(input, ctx, self)?;
+                return Ok(Extension { node: Arc::new(node) });
+            }
             None => return plan_err!("cannot decode a plan: a node is missing"),
         };
         let expr = |node: &LogicalExprNode| Ok::<_, DataFusionError>(parse_expr(node, ctx, self)?);
@@ -359,6 +367,10 @@ impl LogicalExtensionCodec for FarcallCodec {
         }
         if let Some(resolve) = any.downcast_ref::<Resolve>() {
             return give(logical_node::Node::Resolve(Box::new(self.encode_resolve(resolve)?)));
+        }
+        if let Some(join) = any.downcast_ref::<AsyncLookupJoin>() {
+            let node = LookupJoinNode::encode(join, self)?;
+            return give(logical_node::Node::LookupJoin(Box::new(node)));
         }
         let Some(calc) = any.downcast_ref::<AsyncCalc>() else {
             return self.logical.try_encode(node, buf);
@@ -434,6 +446,13 @@ impl PhysicalExtensionCodec for FarcallCodec {
             Some(physical_node::Node::Resolve(node)) => {
                 return Ok(Arc::new(decode_resolve_exec(node, input)?));
             }
+            Some(physical_node::Node::LookupJoin(node)) => {
+                let context = PhysicalPlanDecodeContext::new(ctx, self);
+                let join = node.decode(input, |expr, schema| {
+                    converter.proto_to_physical_expr(expr, schema, &context)
+                })?;
+                return Ok(Arc::new(join));
+            }
             None => return plan_err!("cannot decode a plan: an operator is missing"),
         };
         let schema = input.schema();
@@ -460,6 +479,11 @@ impl PhysicalExtensionCodec for FarcallCodec {
         }
         if let Some(resolve) = node.downcast_ref::<ResolveExec>() {
             return give(physical_node::Node::Resolve(encode_resolve_exec(resolve)), buf);
+        }
+        if let Some(join) = node.downcast_ref::<AsyncLookupJoinExec>() {
+            let encode = |expr: &_| converter.physical_expr_to_proto(expr, self);
+            let node = LookupJoinExecNode::encode(join, encode)?;
+            return give(physical_node::Node::LookupJoin(Box::new(node)), buf);
         }
         let Some(calc) = node.downcast_ref::<AsyncCalcExec>() else {
             return self.physical.try_encode(node, buf, converter);
@@ -634,7 +658,7 @@ struct ResolveNode {
 
 #[derive(Clone, PartialEq, Message)]
 struct LogicalNode {
-    #[prost(oneof = "logical_node::Node", tags = "1, 2, 3")]
+    #[prost(oneof = "logical_node::Node", tags = "1, 2, 3, 4")]
     node: Option<logical_node::Node>,
 }
 
@@ -647,6 +671,8 @@ mod logical_node {
         RowId(super::RowIdNode),
         #[prost(message, boxed, tag = "3")]
         Resolve(Box<super::ResolveNode>),
+        #[prost(message, boxed, tag = "4")]
+        LookupJoin(Box<super::LookupJoinNode>),
     }
 }
 
@@ -674,7 +700,7 @@ struct ResolveExecNode {
 
 #[derive(Clone, PartialEq, Message)]
 struct PhysicalNode {
-    #[prost(oneof = "physical_node::Node", tags = "1, 2, 3")]
+    #[prost(oneof = "physical_node::Node", tags = "1, 2, 3, 4")]
     node: Option<physical_node::Node>,
 }
 
@@ -687,5 +713,7 @@ mod physical_node {
         RowId(super::RowIdNode),
         #[prost(message, tag = "3")]
         Resolve(super::ResolveExecNode),
+        #[prost(message, boxed, tag = "4")]
+        LookupJoin(Box<super::LookupJoinExecNode>),
     }
 }

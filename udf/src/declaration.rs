@@ -73,6 +73,7 @@ pub struct Declaration {
     null_input: NullInput,
     version: String,
     ordering_key: Option<usize>,
+    max_rows: usize,
     options: CallOptions,
     option_group: Option<String>,
     recipe: Option<Recipe>,
@@ -113,6 +114,7 @@ impl Declaration {
             null_input: NullInput::default(),
             version: String::new(),
             ordering_key: None,
+            max_rows: usize::MAX,
             options: CallOptions::new(),
             option_group: None,
             recipe: None,
@@ -193,6 +195,12 @@ impl Declaration {
     /// Names the argument whose equal values must be called one after the other.
     pub fn with_ordering_key(mut self, argument: usize) -> Self {
         self.ordering_key = Some(argument);
+        self
+    }
+
+    /// Says how many rows a request can hold at most, whatever `max_batch_size` says.
+    pub fn with_max_rows(mut self, rows: usize) -> Self {
+        self.max_rows = rows.max(1);
         self
     }
 
@@ -279,6 +287,11 @@ impl Declaration {
     /// Returns the argument that orders calls, if any.
     pub fn ordering_key(&self) -> Option<usize> {
         self.ordering_key
+    }
+
+    /// Returns how many rows a request can hold at most, whatever the options say.
+    pub fn max_rows(&self) -> usize {
+        self.max_rows
     }
 
     /// Returns the function's own options.

@@ -4,9 +4,11 @@ use std::sync::Arc;
 
 use datafusion_optimizer::{AnalyzerRule, OptimizerRule};
 
+use crate::lookup::LookupTables;
 use crate::sites::SiteCounter;
 
 mod expand_project;
+mod lookup_join;
 mod nested_split;
 mod number_call_sites;
 mod one_async_per_calc;
@@ -25,6 +27,8 @@ mod split_window;
 mod wrap_foreign_functions;
 
 pub use expand_project::ExpandProject;
+pub use lookup_join::LookupJoin;
+pub(crate) use lookup_join::{Planned, plan_join};
 pub use nested_split::NestedSplit;
 pub use number_call_sites::NumberCallSites;
 pub use one_async_per_calc::OneAsyncPerCalc;
@@ -52,9 +56,27 @@ pub fn analyzer_rules(sites: Arc<SiteCounter>) -> Vec<Arc<dyn AnalyzerRule + Sen
 /// DataFusion runs the whole list up to three times, its own rules in between; ours are done after
 /// the first round.
 pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    vec![
+    rules(None)
+}
+
+/// Returns the optimizer rules of a session with lookup tables.
+pub fn optimizer_rules_with_lookups(
+    tables: Arc<dyn LookupTables>,
+    sites: Arc<SiteCounter>,
+) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    rules(Some(LookupJoin::new(tables, sites)))
+}
+
+fn rules(lookup_join: Option<LookupJoin>) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         // Calls leave joins first, since what they leave behind is a filter above.
         Arc::new(SplitJoinCondition),
+    ];
+    if let Some(lookup_join) = lookup_join {
+        // Keys are columns by now, and what a side computes becomes a projection above.
+        rules.push(Arc::new(lookup_join));
+    }
+    let others: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         // Calls leave VALUES, since what they leave behind is a projection above.
         Arc::new(SplitValues),
         // Cheap conditions go below calls while those still stand in projections.
@@ -73,5 +95,7 @@ pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(ExpandProject),
         Arc::new(OneAsyncPerCalc),
         Arc::new(PruneCalls),
-    ]
+    ];
+    rules.extend(others);
+    rules
 }

@@ -10,6 +10,7 @@ pub(crate) mod keyed;
 pub mod limit;
 mod merge;
 pub mod metrics;
+mod miss;
 mod order;
 mod output;
 mod rate;
@@ -109,7 +110,9 @@ impl Dispatcher {
         let options = site.options().clone().build()?;
         let max_rows = match site.function() {
             function if function.is_row_wise() => 1,
-            _ => options.batch_size_or(DEFAULT_BATCH_SIZE),
+            function => {
+                options.batch_size_or(DEFAULT_BATCH_SIZE).min(function.declaration().max_rows())
+            }
         };
         // More rows than may be held back never come together.
         let max_rows = max_rows.min(options.max_buffered_rows());
