@@ -7,13 +7,14 @@ use std::sync::Arc;
 use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use farcall_planner::SiteCounter;
 use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, LookupProvider, Recipe};
 
 use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource};
-use crate::lookup::{self, CatalogLookups, LookupRegistry, LookupTableProvider};
+use crate::lookup::{self, CatalogLookups, LookupConnector, LookupRegistry, LookupTableProvider};
 use crate::models::{self, ModelProvider, ModelRegistry, RECIPE_KIND};
 use crate::sql::{self, Statement};
 
@@ -49,6 +50,7 @@ pub struct FarcallSessionBuilder {
     runtime: Option<Arc<FarcallRuntime>>,
     parameters: BTreeMap<String, String>,
     providers: Vec<Arc<dyn ModelProvider>>,
+    connectors: Vec<Arc<dyn LookupConnector>>,
     extension_planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
 }
 
@@ -86,6 +88,12 @@ impl FarcallSessionBuilder {
         self
     }
 
+    /// Adds a kind of store that CREATE EXTERNAL TABLE .. STORED AS LOOKUP may name.
+    pub fn with_lookup_connector(mut self, connector: Arc<dyn LookupConnector>) -> Self {
+        self.connectors.push(connector);
+        self
+    }
+
     /// Adds a planner of extension nodes that are not farcall's.
     pub fn with_extension_planner(
         mut self,
@@ -101,7 +109,15 @@ impl FarcallSessionBuilder {
     /// A planning error if the state belongs to a farcall session already, or if both a state and a
     /// configuration are given.
     pub fn build(self) -> Result<FarcallSession> {
-        let Self { config, state, runtime, parameters, mut providers, extension_planners } = self;
+        let Self {
+            config,
+            state,
+            runtime,
+            parameters,
+            mut providers,
+            mut connectors,
+            extension_planners,
+        } = self;
         let state = match (state, config) {
             (Some(_), Some(_)) => {
                 return plan_err!(
@@ -124,6 +140,8 @@ impl FarcallSessionBuilder {
         providers.extend(crate::connect::providers());
         let models = Arc::new(ModelRegistry::new(providers));
         let mut state = models::install(state, &models);
+        let hint = Arc::new(ScalarUDF::new_from_impl(sql::LookupHintUdf));
+        state.scalar_functions().get_or_insert_default().push(hint);
         let sites = Arc::new(SiteCounter::default());
         for rule in farcall_planner::analyzer_rules(Arc::clone(&sites)) {
             state = state.with_analyzer_rule(rule);
@@ -139,7 +157,8 @@ impl FarcallSessionBuilder {
         );
         let state = state.with_query_planner(Arc::new(planner)).build();
         let context = SessionContext::new_with_state(state);
-        let lookups = Arc::default();
+        connectors.extend(crate::connect::lookup_connectors());
+        let lookups = Arc::new(LookupRegistry::new(connectors));
         Ok(FarcallSession { context, runtime, parameters, models, lookups })
     }
 }
@@ -239,6 +258,11 @@ impl FarcallSession {
         let table = self.lookups.add(name, provider)?;
         self.context.register_table(name, Arc::new(LookupTableProvider::new(table)))?;
         Ok(())
+    }
+
+    /// Returns the session's lookup tables that are not found in the catalog alone.
+    pub(crate) fn lookups(&self) -> &Arc<LookupRegistry> {
+        &self.lookups
     }
 
     /// Parses a script into its statements.

@@ -97,7 +97,7 @@ pub fn check_lookups(plan: &LogicalPlan, tables: &dyn LookupTables) -> Result<()
                 {
                     let (name, key) = (table.name(), table.key_names());
                     return plan_err!(
-                        "lookup table {name} cannot be scanned; join it by an equality on its key \
+                        "lookup table {name} cannot be scanned; join the table itself, by an equality on its key \
                          ({key})"
                     );
                 }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use datafusion::arrow::array::{BooleanArray, RecordBatch, UInt32Array};
-use datafusion::arrow::compute::{filter_record_batch, take_record_batch};
+use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use datafusion::arrow::compute::{filter_record_batch, take};
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::arrow::error::ArrowError;
 use datafusion::arrow::row::{RowConverter, SortField};
@@ -13,6 +13,7 @@ use datafusion::common::cast::as_boolean_array;
 use datafusion::common::{DFSchema, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
 use datafusion::logical_expr::{BinaryExpr, Expr};
 use datafusion::physical_expr::create_physical_expr;
 use farcall_udf::{
@@ -48,9 +49,10 @@ impl MemoryLookup {
     /// Returns the rows that meet conditions; NULL does not.
     fn filtered(&self, filters: &[Expr]) -> Result<RecordBatch> {
         let schema = DFSchema::try_from(Arc::clone(&self.schema))?;
+        let (properties, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
         let mut rows = self.rows.clone();
         for filter in filters {
-            let filter = create_physical_expr(filter, &schema, &ExecutionProps::new())?;
+            let filter = create_physical_expr(filter, &schema, &properties, &context)?;
             let passes = filter.evaluate(&rows)?.into_array(rows.num_rows())?;
             let passes: &BooleanArray = as_boolean_array(&passes)?;
             rows = filter_record_batch(&rows, passes)?;
@@ -87,15 +89,16 @@ impl LookupProvider for MemoryLookup {
         for (row, key) in converter.convert_columns(keys.columns())?.iter().enumerate() {
             by_key.entry(key.data().into()).or_default().push(row as u32);
         }
-        let answered: Vec<usize> = query.answered(&self.key).collect();
-        Ok(Arc::new(MemoryFunction { rows: rows.project(&answered)?, by_key, converter }))
+        let columns = query.answered(&self.key);
+        let columns = columns.map(|column| Arc::clone(rows.column(column))).collect();
+        Ok(Arc::new(MemoryFunction { columns, by_key, converter }))
     }
 }
 
 /// The lookup of one place in a query.
 #[derive(Debug)]
 struct MemoryFunction {
-    rows: RecordBatch,
+    columns: Vec<ArrayRef>,
     by_key: HashMap<Box<[u8]>, Vec<u32>>,
     converter: RowConverter,
 }
@@ -108,7 +111,9 @@ impl MemoryFunction {
             rows.extend_from_slice(found);
             of_row.extend(found.iter().map(|_| key as u32));
         }
-        Ok(LookupAnswer::new(take_record_batch(&self.rows, &UInt32Array::from(rows))?, of_row))
+        let rows = UInt32Array::from(rows);
+        let columns = self.columns.iter().map(|column| take(column, &rows, None));
+        Ok(LookupAnswer::new(columns.collect::<Result<_, _>>()?, of_row))
     }
 }
 

@@ -25,7 +25,7 @@ use datafusion_proto::physical_plan::{
 use datafusion_proto::protobuf::{self, LogicalExprNode, PhysicalExprNode};
 use farcall_planner::logical::{Resolve, ResolveKind, ResolveOutput, RowId};
 use farcall_planner::{AsyncCalc, AsyncLookupJoin, CallColumn};
-use farcall_udf::{AsyncFunction, AsyncUdf, CallOptions, FarcallRuntime, Recipe};
+use farcall_udf::{AsyncFunction, AsyncUdf, CallOptions, FarcallRuntime, LOOKUP_GROUP, Recipe};
 use prost::Message;
 
 use crate::config::MODEL_GROUP;
@@ -104,6 +104,13 @@ impl FarcallCodec {
         if declaration.option_group() == Some(MODEL_GROUP) && declaration.recipe().is_none() {
             return plan_err!(
                 "model {} cannot travel in a plan: an option holds a secret itself, write \
+                 ${{env:NAME}} in its place",
+                declaration.name()
+            );
+        }
+        if declaration.option_group() == Some(LOOKUP_GROUP) && declaration.recipe().is_none() {
+            return plan_err!(
+                "lookup table {} cannot travel in a plan: an option holds a secret itself, write \
                  ${{env:NAME}} in its place",
                 declaration.name()
             );

@@ -33,7 +33,7 @@ impl Pairing {
     pub(super) fn join(
         self: &Arc<Self>,
         batch: Result<RecordBatch>,
-    ) -> impl Iterator<Item = Result<RecordBatch>> + Send + 'static {
+    ) -> impl Iterator<Item = Result<RecordBatch>> + Send + use<> {
         let pairing = Arc::clone(self);
         let mut state = batch.and_then(|batch| Rows::try_new(batch, self.found)).map(Some);
         std::iter::from_fn(move || {

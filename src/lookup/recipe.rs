@@ -12,6 +12,7 @@ use datafusion_proto::protobuf::LogicalExprNode;
 use farcall_udf::{AsyncFunction, LookupQuery, LookupRecipeFn, Recipe};
 use prost::Message;
 
+use crate::lookup::connector::LookupSpec;
 use crate::lookup::registry::LookupRegistry;
 
 /// The kind of recipe that a lookup carries.
@@ -26,10 +27,18 @@ struct LookupNode {
     columns: Vec<u64>,
     #[prost(message, repeated, tag = "3")]
     filters: Vec<LogicalExprNode>,
+    /// What SQL said of the table; empty if the other side knows it by its name.
+    #[prost(bytes = "vec", tag = "4")]
+    definition: Vec<u8>,
 }
 
 /// Writes the lookups of a table that the other side knows by its name.
 pub(crate) fn by_name(table: &str) -> LookupRecipeFn {
+    of(table, Vec::new())
+}
+
+/// Writes the lookups of a table with its definition.
+pub(crate) fn of(table: &str, definition: Vec<u8>) -> LookupRecipeFn {
     let table = table.to_owned();
     Arc::new(move |query: &LookupQuery| {
         let filters = query.filters.iter();
@@ -39,6 +48,7 @@ pub(crate) fn by_name(table: &str) -> LookupRecipeFn {
             filters: filters
                 .map(|filter| Ok(serialize_expr(filter, &DefaultLogicalExtensionCodec {})?))
                 .collect::<Result<_>>()?,
+            definition: definition.clone(),
         };
         Ok(Some(Recipe { kind: KIND.to_owned(), bytes: node.encode_to_vec() }))
     })
@@ -50,9 +60,12 @@ pub(crate) fn by_name(table: &str) -> LookupRecipeFn {
 /// An execution error when the bytes are no lookup, a planning error when this process has no such
 /// table, or another one.
 pub(crate) fn rebuild(bytes: &[u8], tables: &LookupRegistry) -> Result<AsyncFunction> {
-    let LookupNode { table: name, columns, filters } = LookupNode::decode(bytes)
+    let LookupNode { table: name, columns, filters, definition } = LookupNode::decode(bytes)
         .map_err(|error| exec_datafusion_err!("the recipe of a lookup cannot be read: {error}"))?;
-    let table = tables.get(&name)?;
+    let table = match definition.as_slice() {
+        [] => tables.get(&name)?,
+        definition => tables.define(LookupSpec::from_bytes(definition)?)?,
+    };
     let width = table.schema().fields().len();
     let column = |column: u64| {
         usize::try_from(column).ok().filter(|column| *column < width).ok_or_else(|| {

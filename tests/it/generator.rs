@@ -14,7 +14,7 @@ use crate::support::outcome::{Outcome, compare_calls, compare_rows, expected_row
 use crate::support::twins::{Twins, lines};
 
 mod grammar;
-mod random;
+pub mod random;
 mod shrink;
 
 use grammar::{Generated, Grammar};

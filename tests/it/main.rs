@@ -13,6 +13,7 @@ mod faults;
 mod functions;
 mod generator;
 mod joins;
+mod lookups;
 mod mistakes;
 mod narrow;
 mod packages;

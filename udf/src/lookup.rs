@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::ArrayRef;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use async_trait::async_trait;
@@ -25,7 +25,7 @@ pub const LOOKUP_GROUP: &str = "async_lookup";
 ///
 /// ```
 /// use std::sync::Arc;
-/// use arrow::array::{ArrayRef, AsArray, RecordBatch, StringArray};
+/// use arrow::array::{AsArray, StringArray};
 /// use arrow::datatypes::Int64Type;
 /// use async_trait::async_trait;
 /// use farcall_udf::{ArgBatch, AsyncBatchLookupFunction, CallContext, CallError, LookupAnswer};
@@ -40,9 +40,8 @@ pub const LOOKUP_GROUP: &str = "async_lookup";
 ///         let ids = keys.column(0).as_primitive::<Int64Type>().values();
 ///         let found: Vec<usize> = (0..ids.len()).filter(|key| ids[*key] % 2 == 0).collect();
 ///         let names: StringArray = found.iter().map(|key| Some(format!("n{}", ids[*key]))).collect();
-///         let rows = RecordBatch::try_from_iter([("name", Arc::new(names) as ArrayRef)])
-///             .map_err(|error| CallError::function("names", error))?;
-///         Ok(LookupAnswer::new(rows, found.into_iter().map(|key| key as u32).collect()))
+///         let keys = found.into_iter().map(|key| key as u32).collect();
+///         Ok(LookupAnswer::new(vec![Arc::new(names)], keys))
 ///     }
 /// }
 /// ```
@@ -76,7 +75,7 @@ pub trait AsyncBatchLookupFunction: fmt::Debug + Send + Sync + 'static {
 /// The rows that one request found.
 #[derive(Debug, Clone)]
 pub struct LookupAnswer {
-    pub(crate) rows: RecordBatch,
+    pub(crate) columns: Vec<ArrayRef>,
     pub(crate) keys: Vec<u32>,
     pub(crate) errors: Vec<(usize, CallError)>,
     pub(crate) usage: Usage,
@@ -87,15 +86,30 @@ impl LookupAnswer {
     /// Answers with rows, each with the position of its key in the request.
     ///
     /// The columns are those that the function was made for ([`LookupQuery::answered`]), in that
-    /// order; their names do not matter.
-    pub fn new(rows: RecordBatch, keys: Vec<u32>) -> Self {
+    /// order, with one value for each of `keys`.
+    pub fn new(columns: Vec<ArrayRef>, keys: Vec<u32>) -> Self {
         Self {
-            rows,
+            columns,
             keys,
             errors: Vec::new(),
             usage: Usage::default(),
             metadata: ResponseMetadata::default(),
         }
+    }
+
+    /// Returns the columns, with one value for each of [`LookupAnswer::keys`].
+    pub fn columns(&self) -> &[ArrayRef] {
+        &self.columns
+    }
+
+    /// Returns the position of each row's key in the request.
+    pub fn keys(&self) -> &[u32] {
+        &self.keys
+    }
+
+    /// Returns the keys that failed, with their errors.
+    pub fn errors(&self) -> &[(usize, CallError)] {
+        &self.errors
     }
 
     /// Marks keys as failed, by their position in the request; their rows are ignored.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, ListArray, RecordBatch, StructArray, UInt32Array, new_empty_array};
+use arrow::array::{ArrayRef, ListArray, StructArray, UInt32Array, new_empty_array};
 use arrow::buffer::OffsetBuffer;
 use arrow::compute::take;
-use arrow::datatypes::{DataType, Fields};
+use arrow::datatypes::{DataType, FieldRef, Fields};
 use arrow::row::{RowConverter, SortField};
 use async_trait::async_trait;
 use indexmap::IndexMap;
@@ -67,8 +67,8 @@ impl LookupCall {
 
     /// Puts the rows of an answer into one list per key.
     fn lists(&self, keys: &ArgBatch, answer: LookupAnswer) -> Result<BatchAnswer, CallError> {
-        let LookupAnswer { rows, keys: of_row, errors, usage, metadata } = answer;
-        self.check(keys, &rows, &of_row)?;
+        let LookupAnswer { columns: answered, keys: of_row, errors, usage, metadata } = answer;
+        self.check(keys, &answered, &of_row)?;
         let convert = |error| conversion(self.name(), "an answer", error);
         let (offsets, order) = group(&of_row, keys.num_rows());
         let key_of_row: UInt32Array = match &order {
@@ -81,9 +81,9 @@ impl LookupCall {
                 (Source::Key(part), _) => {
                     take(keys.column(*part), &key_of_row, None).map_err(convert)?
                 }
-                (Source::Answer(column), None) => Arc::clone(rows.column(*column)),
+                (Source::Answer(column), None) => Arc::clone(&answered[*column]),
                 (Source::Answer(column), Some(order)) => {
-                    take(rows.column(*column), order, None).map_err(convert)?
+                    take(&answered[*column], order, None).map_err(convert)?
                 }
             });
         }
@@ -97,28 +97,31 @@ impl LookupCall {
     }
 
     /// Checks that an answer has the declared columns and speaks of keys that were sent.
-    fn check(&self, keys: &ArgBatch, rows: &RecordBatch, of_row: &[u32]) -> Result<(), CallError> {
-        if of_row.len() != rows.num_rows() {
-            let (rows, keys) = (rows.num_rows(), of_row.len());
-            return Err(self.malformed(format!("{rows} rows with {keys} keys")));
-        }
+    fn check(
+        &self,
+        keys: &ArgBatch,
+        columns: &[ArrayRef],
+        of_row: &[u32],
+    ) -> Result<(), CallError> {
         let sent = keys.num_rows();
         if let Some(key) = of_row.iter().find(|key| **key as usize >= sent) {
             return Err(self.malformed(format!("a row of key {key}, counted from 0, of {sent}")));
         }
-        let answered = self.sources.iter().zip(&self.fields);
-        let answered: Vec<_> = answered
-            .filter_map(|(source, field)| match source {
-                Source::Answer(column) => Some((*column, field)),
-                Source::Key(_) => None,
-            })
+        let declared = self.sources.iter().zip(&self.fields);
+        let declared: Vec<&FieldRef> = declared
+            .filter(|(source, _)| matches!(source, Source::Answer(_)))
+            .map(|(_, field)| field)
             .collect();
-        if rows.num_columns() != answered.len() {
-            let (got, declared) = (rows.num_columns(), answered.len());
+        if columns.len() != declared.len() {
+            let (got, declared) = (columns.len(), declared.len());
             return Err(self.malformed(format!("{got} columns where {declared} are asked for")));
         }
-        for (column, field) in answered {
-            let got = rows.column(column).data_type();
+        for (column, field) in columns.iter().zip(declared) {
+            if column.len() != of_row.len() {
+                let (rows, keys) = (column.len(), of_row.len());
+                return Err(self.malformed(format!("{rows} rows with {keys} keys")));
+            }
+            let got = column.data_type();
             if got != field.data_type() {
                 return Err(CallError::WrongType {
                     function: self.name().to_owned(),

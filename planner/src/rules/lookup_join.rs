@@ -160,3 +160,6 @@ fn lookup_type(
         )),
     }
 }
+
+#[cfg(test)]
+mod tests;
