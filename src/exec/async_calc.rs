@@ -24,7 +24,8 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use farcall_udf::{
-    AsyncFunction, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, Mode, OutputMode,
+    AsyncFunction, Cache, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, Mode,
+    OutputMode, RetryPredicate,
 };
 use futures::{StreamExt, TryStreamExt};
 
@@ -77,7 +78,8 @@ impl fmt::Display for PlannedCall {
 /// `output_mode` is `allow_unordered` come out as their answers come.
 ///
 /// Metrics per call: `requests`, `calls`, `rows`, `attempts`, `retries`, `timeouts`, `failures`,
-/// `dedup_hits`, `in_flight_max`, `request_time`.
+/// `dedup_hits`, `cache_hits` (then `calls` are the misses of the cache), `in_flight_max`,
+/// `request_time`.
 #[derive(Debug)]
 pub struct AsyncCalcExec {
     calls: Vec<PlannedCall>,
@@ -207,6 +209,12 @@ impl DisplayAs for AsyncCalcExec {
             ];
             if let Some(limit) = call.options.concurrency_limit() {
                 words.push(format!("max_concurrency={limit}"));
+            }
+            if call.options.cache() == Cache::Memory {
+                words.push("cache=memory".to_owned());
+            }
+            if call.options.retry_predicate() == RetryPredicate::LookupMiss {
+                words.push("retry_predicate=lookup_miss".to_owned());
             }
             format!("{call} [{}]", words.join(", "))
         };
@@ -343,6 +351,7 @@ impl ExecutionPlan for AsyncCalcExec {
                 ("timeouts", now.timeouts),
                 ("failures", now.failures),
                 ("dedup_hits", now.dedup_hits),
+                ("cache_hits", now.cache_hits),
             ] {
                 let count = Count::new();
                 count.add(number);

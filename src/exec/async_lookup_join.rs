@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use datafusion::arrow::array::RecordBatch;
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
@@ -141,6 +142,11 @@ impl AsyncLookupJoinExec {
     }
 }
 
+/// Says whether a part of a batch has no row, none of its rows having a match.
+fn is_empty(batch: &Result<RecordBatch>) -> bool {
+    matches!(batch, Ok(batch) if batch.num_rows() == 0)
+}
+
 impl DisplayAs for AsyncLookupJoinExec {
     fn fmt_as(&self, _: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "AsyncLookupJoinExec: {} {}", self.join_type, self.table)?;
@@ -234,6 +240,7 @@ impl ExecutionPlan for AsyncLookupJoinExec {
         let baseline = BaselineMetrics::new(&self.metrics, partition);
         let stream = input
             .flat_map(move |batch| futures::stream::iter(pairing.join(batch)))
+            .filter(|batch| std::future::ready(!is_empty(batch)))
             .map(move |batch| batch.map(|batch| batch.record_output(&baseline)));
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
     }

@@ -8,5 +8,5 @@ mod table;
 pub(crate) use connector::LookupSpec;
 pub use connector::{LookupConnector, LookupDefinition};
 pub(crate) use recipe::{KIND as RECIPE_KIND, rebuild};
-pub use registry::LookupRegistry;
+pub(crate) use registry::LookupRegistry;
 pub use table::{CatalogLookups, LookupTableProvider};

@@ -15,7 +15,7 @@ use crate::lookup::recipe;
 /// The catalog owns the tables; a plan that travelled finds them here, because the catalog can only
 /// be asked asynchronously.
 #[derive(Debug, Default)]
-pub struct LookupRegistry {
+pub(crate) struct LookupRegistry {
     connectors: Vec<Arc<dyn LookupConnector>>,
     tables: Mutex<BTreeMap<String, Weak<LookupTable>>>,
 }

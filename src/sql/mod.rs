@@ -1,4 +1,5 @@
-//! What DataFusion's SQL lacks: statements of farcall's own, PREDICT, and SET with the FLIP's keys.
+//! What DataFusion's SQL lacks: statements of farcall's own, PREDICT, lookups, and SET with the
+//! FLIP's keys.
 
 mod columns;
 mod dialect;

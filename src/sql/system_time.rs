@@ -167,7 +167,6 @@ impl<F: FnMut(&mut TableFactor) -> ControlFlow<DataFusionError>> VisitorMut for 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use crate::sql;
 
     #[test]

@@ -175,6 +175,14 @@ pub trait LookupProvider: fmt::Debug + Send + Sync + 'static {
         false
     }
 
+    /// Names the part of the key, counted from 0, whose equal values are asked for one after the
+    /// other, in the order of their rows and in requests of their own.
+    ///
+    /// Where answers are shared (`dedup`, `cache`) an equal key waits for the answer anyway.
+    fn ordering_key(&self) -> Option<usize> {
+        None
+    }
+
     /// Names the version of what is looked up; it is part of every cache key.
     fn version(&self) -> &str {
         ""
@@ -306,12 +314,24 @@ impl LookupTable {
         // What is asked of each key is part of the function: other columns are other answers.
         let version = format!("{}[{shape}]", self.provider.version());
         let name = self.name.clone();
-        Declaration::new(&self.name, key.collect(), list_type(self.row_fields(query)))
+        let parts: Vec<String> =
+            self.key().iter().map(|column| schema.field(*column).name().clone()).collect();
+        let show = move |args: &[String]| {
+            let key = parts.iter().zip(args).map(|(part, arg)| format!("{part} = {arg}"));
+            format!("{name}[{shape}]({})", key.collect::<Vec<_>>().join(", "))
+        };
+        let declaration =
+            Declaration::new(&self.name, key.collect(), list_type(self.row_fields(query)));
+        let declaration = match self.provider.ordering_key() {
+            Some(part) => declaration.with_ordering_key(part),
+            None => declaration,
+        };
+        declaration
             .with_version(version)
             .with_option_group(LOOKUP_GROUP)
             .with_options(self.provider.options())
             .with_max_rows(self.provider.max_keys())
-            .with_display(move |args| format!("{name}[{shape}]({})", args.join(", ")))
+            .with_display(show)
     }
 }
 

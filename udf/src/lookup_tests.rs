@@ -55,6 +55,16 @@ async fn equal_keys_are_asked_for_once_a_request_without_dedup() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn equal_keys_are_asked_for_one_after_the_other_where_order_matters() {
+    let table = Table { ordering_key: Some(0), ..Table::default() };
+    let options = CallOptions::new().with_dedup(false);
+    let (rows, metrics) = table.ask([1, 2, 1, 1].map(Some), options).await;
+    assert_eq!(rows.unwrap(), ["1: r0", "2: r0 r1", "1: r0", "1: r0"]);
+    assert_eq!(table.requests(), [vec![1, 2], vec![1], vec![1]]);
+    assert_eq!(metrics.in_flight_max, 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_request_holds_no_more_keys_than_the_provider_takes() {
     let table = Table { max_keys: 3, ..Table::default() };
     let options = CallOptions::new().with_max_batch_size(100);
@@ -177,7 +187,7 @@ fn other_columns_and_filters_are_other_functions() {
     assert_ne!(function(&[1], vec![]), function(&[1], vec![col("name").eq(lit("a"))]));
     let none = function(&[], vec![]);
     let display = none.declaration().display().unwrap();
-    assert_eq!(display(&["t.x".into()]), "users[id](t.x)");
+    assert_eq!(display(&["t.x".into()]), "users[id](id = t.x)");
 }
 
 #[test]
@@ -210,6 +220,7 @@ struct Table {
     schema: SchemaRef,
     key: Vec<usize>,
     max_keys: usize,
+    ordering_key: Option<usize>,
     reversed: bool,
     /// A key whose lookup fails.
     fails: Option<i64>,
@@ -228,6 +239,7 @@ impl Default for Table {
             schema: Arc::new(Schema::new(fields)),
             key: vec![0],
             max_keys: usize::MAX,
+            ordering_key: None,
             reversed: false,
             fails: None,
             usual: None,
@@ -322,6 +334,10 @@ impl LookupProvider for Table {
 
     fn max_keys(&self) -> usize {
         self.max_keys
+    }
+
+    fn ordering_key(&self) -> Option<usize> {
+        self.ordering_key
     }
 
     fn lookup(

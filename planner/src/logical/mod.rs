@@ -1,4 +1,4 @@
-//! The logical nodes that calls stand in, and the two that help to join on calls.
+//! The logical nodes that calls stand in, and those that help to join on calls and lookups.
 
 mod async_calc;
 mod async_lookup_join;

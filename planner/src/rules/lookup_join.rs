@@ -23,8 +23,8 @@ mod side;
 
 use std::sync::Arc;
 
-use datafusion_common::Result;
 use datafusion_common::tree_node::Transformed;
+use datafusion_common::{JoinType, Result};
 use datafusion_expr::{Join, LogicalPlan};
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
@@ -79,6 +79,9 @@ impl OptimizerRule for LookupJoin {
     }
 }
 
+/// Something, or why it cannot be.
+pub(crate) type Reasoned<T> = std::result::Result<T, String>;
+
 /// What a join is to lookups.
 pub(crate) enum Planned {
     /// No lookup table stands on either side, or one that is scanned.
@@ -105,11 +108,7 @@ pub(crate) fn plan_join(join: &Join, tables: &dyn LookupTables) -> Result<Planne
     Ok(impossible.map_or(Planned::Other, Planned::Impossible))
 }
 
-fn plan_side(
-    join: &Join,
-    side: LookupSide,
-    table_is_left: bool,
-) -> Result<std::result::Result<Pairs, String>> {
+fn plan_side(join: &Join, side: LookupSide, table_is_left: bool) -> Result<Reasoned<Pairs>> {
     let join_type = match lookup_type(join, &side, table_is_left) {
         Ok(join_type) => join_type,
         Err(reason) => return Ok(Err(reason)),
@@ -124,12 +123,7 @@ fn plan_side(
 }
 
 /// Returns the kind of lookup join, with the joined rows on the left, or why there is none.
-fn lookup_type(
-    join: &Join,
-    side: &LookupSide,
-    table_is_left: bool,
-) -> std::result::Result<LookupJoinType, String> {
-    use datafusion_common::JoinType::*;
+fn lookup_type(join: &Join, side: &LookupSide, table_is_left: bool) -> Reasoned<LookupJoinType> {
     let table = side.source.table.name();
     if join.null_aware {
         return Err(format!(
@@ -138,23 +132,24 @@ fn lookup_type(
         ));
     }
     match (join.join_type, table_is_left) {
-        (Inner, _) => Ok(LookupJoinType::Inner),
-        (Left, false) | (Right, true) => Ok(LookupJoinType::Left),
-        (LeftSemi, false) | (RightSemi, true) => Ok(LookupJoinType::Semi),
-        (LeftAnti, false) | (RightAnti, true) => Ok(LookupJoinType::Anti),
-        (Full, _) => Err(format!(
+        (JoinType::Inner, _) => Ok(LookupJoinType::Inner),
+        (JoinType::Left, false) | (JoinType::Right, true) => Ok(LookupJoinType::Left),
+        (JoinType::LeftSemi, false) | (JoinType::RightSemi, true) => Ok(LookupJoinType::Semi),
+        (JoinType::LeftAnti, false) | (JoinType::RightAnti, true) => Ok(LookupJoinType::Anti),
+        (JoinType::Full, _) => Err(format!(
             "a FULL JOIN gives all rows of lookup table {table}, which is only looked up by key; \
              keep the rows of the other side alone, by a LEFT JOIN"
         )),
-        (Left, true) | (Right, false) => Err(format!(
+        (JoinType::Left, true) | (JoinType::Right, false) => Err(format!(
             "an outer join that keeps all rows of lookup table {table} cannot be made, it is only \
              looked up by key; keep the rows of the other side"
         )),
-        (LeftMark | RightMark, _) => Err(format!(
+        (JoinType::LeftMark | JoinType::RightMark, _) => Err(format!(
             "EXISTS or IN beside other conditions cannot look up table {table}; join it by a LEFT \
              JOIN and test a column of its key"
         )),
-        (LeftSemi | LeftAnti, true) | (RightSemi | RightAnti, false) => Err(format!(
+        (JoinType::LeftSemi | JoinType::LeftAnti, true)
+        | (JoinType::RightSemi | JoinType::RightAnti, false) => Err(format!(
             "the rows of lookup table {table} cannot be read for EXISTS or IN, they are only \
              looked up by key"
         )),

@@ -3,10 +3,10 @@
 //! `FARCALL_FUZZ_LOOKUPS` says how many queries, `FARCALL_FUZZ_SEED` where to begin.
 
 use crate::generator::random::Random;
-use crate::support::lookups::Stores;
+use crate::support::lookups::{Store, Stores};
 
 /// Queries in a run of CI.
-const QUERIES: u64 = 150;
+const QUERIES: u64 = 60;
 const SEED: u64 = 7_000;
 
 #[tokio::test]
@@ -184,4 +184,63 @@ fn condition(table: &Table, random: &mut Random) -> String {
     let mut parts = vec![*random.pick(table.keys)];
     parts.extend(table.conditions.iter().filter(|_| random.chance(20)));
     parts.join(" AND ")
+}
+
+#[tokio::test]
+async fn keys_of_every_type_are_found() {
+    for key_type in [
+        "Boolean",
+        "Int8",
+        "Int32",
+        "UInt16",
+        "UInt64",
+        "Float32",
+        "Float64",
+        "Utf8",
+        "LargeUtf8",
+        "Utf8View",
+        "Binary",
+        "Date32",
+        "Timestamp(Microsecond, None)",
+        "Timestamp(Second, Some(\"+02:00\"))",
+        "Decimal128(10, 2)",
+    ] {
+        let mut stores = Stores::new(2);
+        let via = match key_type {
+            "Binary" => "'Utf8'), 'Binary'",
+            "Date32" => "'Int32'), 'Date32'",
+            other => &format!("'Int64'), '{other}'"),
+        };
+        let cast = |column: &str| format!("arrow_cast(arrow_cast({column}, {via})");
+        let sql = format!("SELECT {} AS key, name FROM users", cast("id"));
+        let rows = stores.plain.sql(&sql).await.unwrap().collect().await.unwrap();
+        let rows = arrow::compute::concat_batches(&rows[0].schema(), &rows).unwrap();
+        stores.add("typed", Store::new(rows.clone(), &["key"]), rows);
+        for join in ["JOIN", "LEFT JOIN"] {
+            let sql = format!(
+                "SELECT t.id, y.key, y.name FROM t {join} typed y ON {} = y.key",
+                cast("t.k")
+            );
+            stores.check(&sql).await;
+        }
+        assert!(!stores.requests["typed"].take().is_empty(), "{key_type}");
+    }
+}
+
+#[tokio::test]
+async fn keys_of_a_narrower_type_are_found_by_wider_values() {
+    let values = "(VALUES (-300), (-1), (0), (3), (255), (256), (40000), (NULL)) AS w (v)";
+    for key_type in ["Int8", "UInt8", "Int16", "UInt16", "Int32", "UInt32", "Int64"] {
+        let mut stores = Stores::new(1);
+        let sql = format!(
+            "SELECT arrow_try_cast(column1, '{key_type}') AS key FROM (VALUES (-1), (0), (3), (255)) \
+             WHERE arrow_try_cast(column1, '{key_type}') IS NOT NULL"
+        );
+        let rows = stores.plain.sql(&sql).await.unwrap().collect().await.unwrap();
+        let rows = arrow::compute::concat_batches(&rows[0].schema(), &rows).unwrap();
+        stores.add("typed", Store::new(rows.clone(), &["key"]), rows);
+        stores.check(&format!("SELECT v, key FROM {values} LEFT JOIN typed ON v = key")).await;
+        let keys = stores.requests["typed"].take_keys();
+        assert!(!keys.is_empty() && !keys.contains_key(""), "{key_type}: {keys:?}");
+    }
 }

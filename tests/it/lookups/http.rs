@@ -74,13 +74,16 @@ async fn faults_lose_no_row_and_give_none_twice() {
 
 #[tokio::test]
 async fn a_restart_in_the_middle_is_waited_for() {
-    let server = server().start();
-    let session = users(&server, "'max_attempts' '1000', 'max_retry_delay' '5ms'").await;
-    server.set_down(true);
+    let server = server().latency(Duration::from_millis(5), Duration::ZERO).start();
+    let options = "'max_attempts' '1000', 'max_retry_delay' '5ms', 'buffer_capacity' '2'";
+    let session = users(&server, options).await;
     let query = tokio::spawn(async move { rows(&session, JOIN).await });
-    server.until("asked in vain", |server| server.counts().requests >= 3).await;
+    server.until("asked", |server| server.counts().requests >= 4).await;
+    server.set_down(true);
+    server.until("broken", |server| server.connections_open() == 0).await;
     server.set_down(false);
     assert_eq!(query.await.unwrap().unwrap(), expected());
+    assert!(server.counts().requests > 10, "some were made again");
 }
 
 #[tokio::test]

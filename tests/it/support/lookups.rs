@@ -54,6 +54,10 @@ impl Store {
         Self { rows, max_keys: usize::MAX, takes_filters: false, requests: Arc::default() }
     }
 
+    pub fn requests(&self) -> Arc<Requests> {
+        Arc::clone(&self.requests)
+    }
+
     pub fn max_keys(mut self, keys: usize) -> Self {
         self.max_keys = keys;
         self

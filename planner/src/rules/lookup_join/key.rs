@@ -7,6 +7,7 @@ use datafusion_expr::{
     BinaryExpr, Cast, Expr, ExprSchemable, Join, Operator, binary_expr, try_cast,
 };
 
+use super::Reasoned;
 use super::side::{LookupSide, table_column};
 
 /// The value of each column of the key, over the joined rows, and the conditions that are left.
@@ -19,7 +20,7 @@ pub(super) fn find_key(
     side: &LookupSide,
     rows: &DFSchema,
     table_is_left: bool,
-) -> Result<std::result::Result<Key, String>> {
+) -> Result<Reasoned<Key>> {
     let table = &side.source.table;
     if join.null_equality == NullEquality::NullEqualsNull && !join.on.is_empty() {
         return Ok(Err(format!(

@@ -8,6 +8,7 @@ use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, Join, LogicalPlan, Projection, is_not_null};
 use farcall_udf::{AsyncUdf, LookupQuery};
 
+use super::Reasoned;
 use super::side::{
     LookupSide, is_table_column, replace_table_columns, table_column, table_columns_of,
 };
@@ -43,7 +44,7 @@ impl Pairs {
         join_type: LookupJoinType,
         key: Vec<Expr>,
         conditions: Vec<Expr>,
-    ) -> Result<std::result::Result<Self, String>> {
+    ) -> Result<Reasoned<Self>> {
         let mut pairs = Self {
             side,
             rows,

@@ -18,7 +18,12 @@ use crate::{check_lookups, optimizer_rules_with_lookups};
 
 #[test]
 fn an_inner_join_looks_its_key_up() {
-    insta::assert_snapshot!(optimized("SELECT t.x, u.name FROM t JOIN users u ON t.k = u.id"), @"");
+    insta::assert_snapshot!(optimized("SELECT t.x, u.name FROM t JOIN users u ON t.k = u.id"), @r"
+    Projection: t.x, u.name
+      AsyncLookupJoin: Inner users found=__async_0 columns=[u.id, u.name]
+        AsyncCalc: users[id, name](id = t.k) AS __async_0
+          TableScan: t projection=[x, k]
+    ");
 }
 
 #[test]
@@ -26,7 +31,12 @@ fn conditions_are_sorted_into_guard_filter_and_match() {
     insta::assert_snapshot!(optimized(
         "SELECT t.x, u.name FROM t LEFT JOIN users u \
          ON t.k = u.id AND t.a > 1 AND u.id < 9 AND u.z = 5 AND u.z < t.x"
-    ), @"");
+    ), @r"
+    Projection: t.x, u.name
+      AsyncLookupJoin: Left users found=__async_0 columns=[u.id, u.name, u.z] filter=u.z < t.x
+        AsyncCalc: users[id, name, z WHERE z = Int64(5)](id = t.k) AS __async_0 WHEN t.k < Int64(9) AND t.a > Int64(1)
+          TableScan: t projection=[x, k, a]
+    ");
 }
 
 #[test]
@@ -34,7 +44,15 @@ fn sides_are_swapped_and_what_the_side_computes_is_computed_above() {
     insta::assert_snapshot!(optimized(
         "SELECT * FROM (SELECT upper(name) AS n, id, 7 AS seven FROM users) u \
          RIGHT JOIN (SELECT k, x FROM t) t ON t.k = u.id"
-    ), @"");
+    ), @r"
+    Projection: CASE WHEN __common_expr_1 THEN upper(__async_1) END AS n, u.id, CASE WHEN __common_expr_1 THEN Int64(7) END AS seven, t.k, t.x
+      Projection: u.id IS NOT NULL AS __common_expr_1, t.k, t.x, u.id, __async_1
+        AsyncLookupJoin: Left users found=__async_0 columns=[u.id, __async_1]
+          AsyncCalc: users[id, name](id = t.k) AS __async_0
+            SubqueryAlias: t
+              Projection: t.k, t.x
+                TableScan: t projection=[x, k]
+    ");
 }
 
 #[test]
@@ -42,19 +60,43 @@ fn semi_and_anti_joins_ask_whether_the_key_is_there() {
     insta::assert_snapshot!(optimized(
         "SELECT x FROM t WHERE EXISTS (SELECT 1 FROM users u WHERE u.id = t.k) \
          AND NOT EXISTS (SELECT 1 FROM users v WHERE v.id = t.x AND v.z > t.a)"
-    ), @"");
+    ), @r"
+    Projection: t.x
+      AsyncLookupJoin: Anti users found=__async_2 filter=__async_3 > t.a
+        AsyncCalc: users[z](id = t.x) AS __async_2
+          Projection: t.x, t.a
+            AsyncLookupJoin: Semi users found=__async_0
+              AsyncCalc: users[id](id = t.k) AS __async_0
+                TableScan: t projection=[x, k, a]
+    ");
 }
 
 #[test]
 fn keys_and_conditions_that_call_are_calls_below_and_above() {
     insta::assert_snapshot!(optimized(
         "SELECT t.x, u.name FROM t JOIN users u ON f(t.x) = u.id AND p2(t.x, u.z)"
-    ), @"");
+    ), @r"
+    Projection: t.x, u.name
+      Filter: __async_2
+        Projection: t.x, u.name, __async_2
+          AsyncCalc: p2(t.x, u.z) AS __async_2
+            AsyncLookupJoin: Inner users found=__async_1 columns=[u.id, u.name, u.z]
+              AsyncCalc: users[id, name, z](id = __async_0) AS __async_1
+                AsyncCalc: f(t.x) AS __async_0
+                  TableScan: t projection=[x]
+    ");
 }
 
 #[test]
 fn a_narrower_key_is_cast_and_what_it_cannot_hold_is_not_asked_for() {
-    insta::assert_snapshot!(optimized("SELECT t.x, n.v FROM t JOIN narrow n ON t.x = n.id"), @"");
+    insta::assert_snapshot!(optimized("SELECT t.x, n.v FROM t JOIN narrow n ON t.x = n.id"), @r"
+    Projection: t.x, n.v
+      AsyncLookupJoin: Inner narrow found=__async_0 columns=[n.id, n.v]
+        Projection: t.x, __async_0
+          AsyncCalc: narrow[id, v](id = __async_1) AS __async_0
+            Projection: t.x, TRY_CAST(t.x AS Int32) AS __async_1
+              TableScan: t projection=[x]
+    ");
 }
 
 #[test]
