@@ -78,15 +78,19 @@ fn clause_ahead(tokens: &[TokenWithSpan]) -> Option<usize> {
 }
 
 /// Puts clauses back where the syntax tree has a place for them; those of other statements stay.
+///
+/// The clause stands behind the table's name or, as the tree writes it, behind its alias.
 pub(crate) fn put_back(statement: &mut SqlStatement, clauses: &mut Vec<SystemTime>) {
     if clauses.is_empty() {
         return;
     }
     let mut visitor = TableFactors(|factor: &mut TableFactor| {
-        if let TableFactor::Table { name, version, .. } = factor
-            && let Some(end) = end_of(name)
-            && let Some(index) = clauses.iter().position(|clause| clause.table_end == end)
-        {
+        let TableFactor::Table { name, alias, version, .. } = factor else {
+            return ControlFlow::Continue(());
+        };
+        let ends = [end_of(name), alias.as_ref().map(|alias| alias.name.span.end)];
+        let own = clauses.iter().position(|clause| ends.contains(&Some(clause.table_end)));
+        if let Some(index) = own {
             *version = Some(TableVersion::ForSystemTimeAsOf(clauses.remove(index).time));
         }
         ControlFlow::Continue(())
@@ -174,12 +178,12 @@ mod tests {
         for (sql, read) in [
             (
                 "SELECT 1 FROM t JOIN users FOR SYSTEM_TIME AS OF PROCTIME() AS u ON t.a = u.id",
-                vec!["JOIN users FOR SYSTEM_TIME AS OF PROCTIME() AS u ON"],
+                vec!["JOIN users AS u FOR SYSTEM_TIME AS OF PROCTIME() ON"],
             ),
             (
                 "EXPLAIN SELECT 1 FROM t, users for system_time /* . */ as of t.p u, s.\"B\" \
                  FOR SYSTEM_TIME AS OF now()",
-                vec!["users FOR SYSTEM_TIME AS OF t.p", "s.\"B\" FOR SYSTEM_TIME AS OF now()"],
+                vec!["users u FOR SYSTEM_TIME AS OF t.p", "s.\"B\" FOR SYSTEM_TIME AS OF now()"],
             ),
             (
                 "COPY (SELECT 1 FROM users FOR SYSTEM_TIME AS OF CURRENT_TIMESTAMP) TO 'x.csv'",
@@ -191,6 +195,18 @@ mod tests {
             let text = statement.to_string();
             assert!(read.iter().all(|part| text.contains(part)), "{text}");
         }
+    }
+
+    #[test]
+    fn the_clause_may_stand_behind_the_alias_as_the_tree_writes_it() {
+        let sql = "SELECT 1 FROM t JOIN users FOR SYSTEM_TIME AS OF now() AS u ON t.a = u.id";
+        let written = |sql: &str| match sql::parse(sql).unwrap().remove(0) {
+            sql::Statement::DataFusion(statement) => statement.to_string(),
+            other => panic!("{other:?}"),
+        };
+        let once = written(sql);
+        assert!(once.contains("AS u FOR SYSTEM_TIME"), "{once}");
+        assert_eq!(written(&once), once);
     }
 
     #[test]
