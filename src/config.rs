@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::error::Result;
-use farcall_udf::{AsyncFunction, CallError, CallOptions, DEFAULT_BATCH_SIZE};
+use farcall_udf::{
+    AsyncFunction, CallError, CallOptions, DEFAULT_BATCH_SIZE, LOOKUP_GROUP, NullInput,
+};
 
 /// The group of session options that models listen to, beside that of functions.
 pub const MODEL_GROUP: &str = "ml_predict";
@@ -66,11 +68,15 @@ impl FarcallConfig {
 
     /// Resolves the options of one call, from the widest level to the narrowest.
     ///
-    /// Default < session (`async_scalar`, then the function's own group, `ml_predict` for a model)
-    /// < function or model < `farcall.function.<name>` < call.
+    /// Default < session (`async_scalar`, then the function's own group, `ml_predict` for a model;
+    /// `async_lookup` for a lookup) < function, model or table < `farcall.function.<name>` < call.
     pub fn resolve(&self, function: &AsyncFunction, call: &CallOptions) -> CallOptions {
         let declaration = function.declaration();
-        let mut options = self.async_scalar.clone();
+        let is_lookup = declaration.option_group() == Some(LOOKUP_GROUP);
+        let mut options = match is_lookup {
+            true => self.async_lookup.clone(),
+            false => self.async_scalar.clone(),
+        };
         if declaration.option_group() == Some(MODEL_GROUP) {
             options = options.overlay(&self.ml_predict);
         }
@@ -86,8 +92,12 @@ impl FarcallConfig {
         }
         options = options.overlay(call);
         if !function.is_row_wise() {
-            let rows = options.batch_size_or(DEFAULT_BATCH_SIZE);
+            let rows = options.batch_size_or(DEFAULT_BATCH_SIZE).min(declaration.max_rows());
             options = options.with_max_batch_size(rows);
+        }
+        if is_lookup {
+            // NULL equals nothing, whatever a store would find for it.
+            options = options.with_null_input(NullInput::Skip);
         }
         options
     }

@@ -8,6 +8,7 @@ pub mod cli;
 pub mod config;
 pub mod connect;
 pub mod exec;
+pub mod lookup;
 pub mod metrics;
 pub mod models;
 pub mod plans;

@@ -7,12 +7,14 @@ use std::sync::Arc;
 use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::{SessionState, SessionStateBuilder};
+use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
 use farcall_planner::SiteCounter;
-use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, Recipe};
+use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, LookupProvider, Recipe};
 
 use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource, physical_optimizer_rules};
+use crate::lookup::{self, CatalogLookups, LookupConnector, LookupRegistry, LookupTableProvider};
 use crate::metrics;
 use crate::models::{self, ModelProvider, ModelRegistry, RECIPE_KIND};
 use crate::sql::{self, Statement};
@@ -38,6 +40,7 @@ pub struct FarcallSession {
     runtime: Arc<FarcallRuntime>,
     parameters: Arc<BTreeMap<String, String>>,
     models: Arc<ModelRegistry>,
+    lookups: Arc<LookupRegistry>,
 }
 
 /// Builds a [`FarcallSession`], also around an existing DataFusion session state.
@@ -48,6 +51,7 @@ pub struct FarcallSessionBuilder {
     runtime: Option<Arc<FarcallRuntime>>,
     parameters: BTreeMap<String, String>,
     providers: Vec<Arc<dyn ModelProvider>>,
+    connectors: Vec<Arc<dyn LookupConnector>>,
     extension_planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
 }
 
@@ -85,6 +89,12 @@ impl FarcallSessionBuilder {
         self
     }
 
+    /// Adds a kind of store that CREATE EXTERNAL TABLE .. STORED AS LOOKUP may name.
+    pub fn with_lookup_connector(mut self, connector: Arc<dyn LookupConnector>) -> Self {
+        self.connectors.push(connector);
+        self
+    }
+
     /// Adds a planner of extension nodes that are not farcall's.
     pub fn with_extension_planner(
         mut self,
@@ -101,7 +111,15 @@ impl FarcallSessionBuilder {
     /// A planning error if the state belongs to a farcall session already, or if both a state and a
     /// configuration are given.
     pub fn build(self) -> Result<FarcallSession> {
-        let Self { config, state, runtime, parameters, mut providers, extension_planners } = self;
+        let Self {
+            config,
+            state,
+            runtime,
+            parameters,
+            mut providers,
+            mut connectors,
+            extension_planners,
+        } = self;
         let state = match (state, config) {
             (Some(_), Some(_)) => {
                 return plan_err!(
@@ -124,10 +142,14 @@ impl FarcallSessionBuilder {
         providers.extend(crate::connect::providers());
         let models = Arc::new(ModelRegistry::new(providers));
         let mut state = models::install(state, &models);
-        for rule in farcall_planner::analyzer_rules(Arc::new(SiteCounter::default())) {
+        let hint = Arc::new(ScalarUDF::new_from_impl(sql::LookupHintUdf));
+        state.scalar_functions().get_or_insert_default().push(hint);
+        let sites = Arc::new(SiteCounter::default());
+        for rule in farcall_planner::analyzer_rules(Arc::clone(&sites)) {
             state = state.with_analyzer_rule(rule);
         }
-        for rule in farcall_planner::optimizer_rules() {
+        let tables = Arc::new(CatalogLookups);
+        for rule in farcall_planner::optimizer_rules_with_lookups(tables, sites) {
             state = state.with_optimizer_rule(rule);
         }
         for rule in physical_optimizer_rules() {
@@ -141,7 +163,9 @@ impl FarcallSessionBuilder {
         let state = state.with_query_planner(Arc::new(planner)).build();
         let context = SessionContext::new_with_state(state);
         metrics::register(&context, &runtime)?;
-        Ok(FarcallSession { context, runtime, parameters, models })
+        connectors.extend(crate::connect::lookup_connectors());
+        let lookups = Arc::new(LookupRegistry::new(connectors));
+        Ok(FarcallSession { context, runtime, parameters, models, lookups })
     }
 }
 
@@ -188,8 +212,11 @@ impl FarcallSession {
     /// Returns a codec that carries this session's plans, functions and models in DataFusion's
     /// protobuf plans; on the other side it finds functions in the session that made it.
     pub fn codec(&self) -> FarcallCodec {
-        let functions =
-            SessionFunctions { context: self.context.clone(), models: Arc::clone(&self.models) };
+        let functions = SessionFunctions {
+            context: self.context.clone(),
+            models: Arc::clone(&self.models),
+            lookups: Arc::clone(&self.lookups),
+        };
         FarcallCodec::new(
             Arc::new(functions),
             Arc::clone(&self.runtime),
@@ -204,6 +231,44 @@ impl FarcallSession {
         let udf = AsyncUdf::new(function);
         self.context.register_udf(udf.clone().with_try().into_scalar_udf());
         self.context.register_udf(udf.into_scalar_udf());
+    }
+
+    /// Registers a table whose rows are found by key, when it is joined by an equality on it.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
+    /// use farcall::FarcallSession;
+    /// use farcall::connect::memory::MemoryLookup;
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> datafusion::error::Result<()> {
+    /// let session = FarcallSession::new()?;
+    /// let id: ArrayRef = Arc::new(Int64Array::from(vec![1, 2]));
+    /// let name: ArrayRef = Arc::new(StringArray::from(vec!["ann", "bob"]));
+    /// let users = RecordBatch::try_from_iter([("id", id), ("name", name)])?;
+    /// session.register_lookup_table("users", Arc::new(MemoryLookup::try_new(users, &["id"])?))?;
+    /// let sql = "SELECT u.name FROM (VALUES (2), (3)) AS t (uid) LEFT JOIN users u ON t.uid = u.id";
+    /// assert_eq!(session.sql(sql).await?.collect().await?[0].num_rows(), 2);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// A planning error for a key that cannot be one, and what DataFusion's catalog says.
+    pub fn register_lookup_table(
+        &self,
+        name: &str,
+        provider: Arc<dyn LookupProvider>,
+    ) -> Result<()> {
+        let table = self.lookups.add(name, provider)?;
+        self.context.register_table(name, Arc::new(LookupTableProvider::new(table)))?;
+        Ok(())
+    }
+
+    /// Returns the session's lookup tables that are not found in the catalog alone.
+    pub(crate) fn lookups(&self) -> &Arc<LookupRegistry> {
+        &self.lookups
     }
 
     /// Parses a script into its statements.
@@ -232,6 +297,7 @@ impl FarcallSession {
 struct SessionFunctions {
     context: SessionContext,
     models: Arc<ModelRegistry>,
+    lookups: Arc<LookupRegistry>,
 }
 
 impl fmt::Debug for SessionFunctions {
@@ -252,9 +318,10 @@ impl FunctionSource for SessionFunctions {
     }
 
     fn by_recipe(&self, recipe: &Recipe) -> Result<AsyncFunction> {
-        if recipe.kind != RECIPE_KIND {
-            return plan_err!("a function of kind '{}' cannot be rebuilt here", recipe.kind);
+        match recipe.kind.as_str() {
+            RECIPE_KIND => models::rebuild(&recipe.bytes, self.models.providers()),
+            lookup::RECIPE_KIND => lookup::rebuild(&recipe.bytes, &self.lookups),
+            kind => plan_err!("a function of kind '{kind}' cannot be rebuilt here"),
         }
-        models::rebuild(&recipe.bytes, self.models.providers())
     }
 }

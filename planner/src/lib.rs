@@ -12,6 +12,7 @@ mod cost;
 mod extract;
 mod guard;
 pub mod logical;
+mod lookup;
 mod presence;
 mod rewrite;
 pub mod rules;
@@ -21,7 +22,9 @@ mod testing;
 
 pub use check::check_calls;
 pub use logical::{
-    AsyncCalc, CallColumn, GENERATED_PREFIX, Resolve, ResolveKind, ResolveOutput, RowId,
+    AsyncCalc, AsyncLookupJoin, CallColumn, GENERATED_PREFIX, LookupColumn, LookupJoinType,
+    Resolve, ResolveKind, ResolveOutput, RowId,
 };
-pub use rules::{analyzer_rules, optimizer_rules};
+pub use lookup::{LOOKUP_HINT, LookupSource, LookupTables, check_lookups};
+pub use rules::{analyzer_rules, optimizer_rules, optimizer_rules_with_lookups};
 pub use sites::SiteCounter;

@@ -2,14 +2,21 @@
 
 use std::sync::Arc;
 
+use crate::lookup::LookupConnector;
 use crate::models::ModelProvider;
 
 pub mod http;
 pub mod local;
+pub mod memory;
 
 /// Returns every provider that comes with farcall.
 pub fn providers() -> Vec<Arc<dyn ModelProvider>> {
     vec![Arc::new(http::HttpProvider), Arc::new(local::LocalProvider)]
+}
+
+/// Returns every connector that comes with farcall.
+pub fn lookup_connectors() -> Vec<Arc<dyn LookupConnector>> {
+    vec![Arc::new(http::HttpConnector)]
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use datafusion::common::stats::Precision;
-use farcall_udf::{CallOptions, Mode, RetryStrategy};
+use farcall_udf::{Cache, CallOptions, Mode, RetryPredicate, RetryStrategy};
 
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
 use crate::exec::bounds::calls_of;
@@ -44,6 +44,12 @@ impl<'a> CallLine<'a> {
         ];
         for (name, number) in optional {
             words.extend(number.map(|number| format!("{name}={number}")));
+        }
+        if options.cache() == Cache::Memory {
+            words.push("cache=memory".to_owned());
+        }
+        if options.retry_predicate() == RetryPredicate::LookupMiss {
+            words.push("retry_predicate=lookup_miss".to_owned());
         }
         words
     }

@@ -1,5 +1,7 @@
 //! [`FarcallCodec`], which carries farcall's nodes and functions in DataFusion's protobuf plans.
 
+mod lookup_join;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -23,16 +25,20 @@ use datafusion_proto::physical_plan::{
 };
 use datafusion_proto::protobuf::{self, LogicalExprNode, PhysicalExprNode};
 use farcall_planner::logical::{Resolve, ResolveKind, ResolveOutput, RowId};
-use farcall_planner::{AsyncCalc, CallColumn};
-use farcall_udf::{AsyncFunction, AsyncUdf, CallOptions, FarcallRuntime, OutputMode, Recipe};
+use farcall_planner::{AsyncCalc, AsyncLookupJoin, CallColumn};
+use farcall_udf::{
+    AsyncFunction, AsyncUdf, CallOptions, FarcallRuntime, LOOKUP_GROUP, OutputMode, Recipe,
+};
 use prost::Message;
 
 use crate::config::MODEL_GROUP;
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
+use crate::exec::async_lookup_join::AsyncLookupJoinExec;
 use crate::exec::resolve::{Resolution, ResolveExec};
 use crate::exec::row_id::RowIdExec;
 use crate::exec::scopes::ScopeRegistry;
 use crate::exec::streaming_filter::StreamingFilterExec;
+use lookup_join::{LookupJoinExecNode, LookupJoinNode};
 
 /// Rebuilds functions that arrive by name or by recipe.
 pub trait FunctionSource: fmt::Debug + Send + Sync {
@@ -102,6 +108,13 @@ impl FarcallCodec {
         if declaration.option_group() == Some(MODEL_GROUP) && declaration.recipe().is_none() {
             return plan_err!(
                 "model {} cannot travel in a plan: an option holds a secret itself, write \
+                 ${{env:NAME}} in its place",
+                declaration.name()
+            );
+        }
+        if declaration.option_group() == Some(LOOKUP_GROUP) && declaration.recipe().is_none() {
+            return plan_err!(
+                "lookup table {} cannot travel in a plan: an option holds a secret itself, write \
                  ${{env:NAME}} in its place",
                 declaration.name()
             );
@@ -411,6 +424,10 @@ impl LogicalExtensionCodec for FarcallCodec {
                 let node = self.decode_resolve(*node, input, ctx)?;
                 return Ok(Extension { node: Arc::new(node) });
             }
+            Some(logical_node::Node::LookupJoin(node)) => {
+                let node = node.decode(input, ctx, self)?;
+                return Ok(Extension { node: Arc::new(node) });
+            }
             None => return plan_err!("cannot decode a plan: a node is missing"),
         };
         let expr = |node: &LogicalExprNode| Ok::<_, DataFusionError>(parse_expr(node, ctx, self)?);
@@ -440,6 +457,10 @@ impl LogicalExtensionCodec for FarcallCodec {
         }
         if let Some(resolve) = any.downcast_ref::<Resolve>() {
             return give(logical_node::Node::Resolve(Box::new(self.encode_resolve(resolve)?)));
+        }
+        if let Some(join) = any.downcast_ref::<AsyncLookupJoin>() {
+            let node = LookupJoinNode::encode(join, self)?;
+            return give(logical_node::Node::LookupJoin(Box::new(node)));
         }
         let Some(calc) = any.downcast_ref::<AsyncCalc>() else {
             return self.logical.try_encode(node, buf);
@@ -518,6 +539,13 @@ impl PhysicalExtensionCodec for FarcallCodec {
             Some(physical_node::Node::StreamingFilter(node)) => {
                 return Ok(Arc::new(self.decode_filter(*node, input, ctx, converter)?));
             }
+            Some(physical_node::Node::LookupJoin(node)) => {
+                let context = PhysicalPlanDecodeContext::new(ctx, self);
+                let join = node.decode(input, |expr, schema| {
+                    converter.proto_to_physical_expr(expr, schema, &context)
+                })?;
+                return Ok(Arc::new(join));
+            }
             None => return plan_err!("cannot decode a plan: an operator is missing"),
         };
         Ok(Arc::new(self.decode_calc(node, input, ctx, converter)?))
@@ -543,6 +571,11 @@ impl PhysicalExtensionCodec for FarcallCodec {
         if let Some(filter) = node.downcast_ref::<StreamingFilterExec>() {
             let filter = Box::new(self.encode_filter(filter.filter(), converter)?);
             return give(physical_node::Node::StreamingFilter(filter), buf);
+        }
+        if let Some(join) = node.downcast_ref::<AsyncLookupJoinExec>() {
+            let encode = |expr: &_| converter.physical_expr_to_proto(expr, self);
+            let node = LookupJoinExecNode::encode(join, encode)?;
+            return give(physical_node::Node::LookupJoin(Box::new(node)), buf);
         }
         let Some(calc) = node.downcast_ref::<AsyncCalcExec>() else {
             return self.physical.try_encode(node, buf, converter);
@@ -735,7 +768,7 @@ struct ResolveNode {
 
 #[derive(Clone, PartialEq, Message)]
 struct LogicalNode {
-    #[prost(oneof = "logical_node::Node", tags = "1, 2, 3")]
+    #[prost(oneof = "logical_node::Node", tags = "1, 2, 3, 4")]
     node: Option<logical_node::Node>,
 }
 
@@ -748,6 +781,8 @@ mod logical_node {
         RowId(super::RowIdNode),
         #[prost(message, boxed, tag = "3")]
         Resolve(Box<super::ResolveNode>),
+        #[prost(message, boxed, tag = "4")]
+        LookupJoin(Box<super::LookupJoinNode>),
     }
 }
 
@@ -775,7 +810,7 @@ struct ResolveExecNode {
 
 #[derive(Clone, PartialEq, Message)]
 struct PhysicalNode {
-    #[prost(oneof = "physical_node::Node", tags = "1, 2, 3, 4")]
+    #[prost(oneof = "physical_node::Node", tags = "1, 2, 3, 4, 5")]
     node: Option<physical_node::Node>,
 }
 
@@ -790,5 +825,7 @@ mod physical_node {
         Resolve(super::ResolveExecNode),
         #[prost(message, boxed, tag = "4")]
         StreamingFilter(Box<super::StreamingFilterExecNode>),
+        #[prost(message, boxed, tag = "5")]
+        LookupJoin(Box<super::LookupJoinExecNode>),
     }
 }

@@ -17,14 +17,16 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use farcall_planner::logical::{Resolve, ResolveKind, RowId};
-use farcall_planner::{AsyncCalc, CallColumn, check_calls};
+use farcall_planner::{AsyncCalc, AsyncLookupJoin, CallColumn, check_calls, check_lookups};
 use farcall_udf::{AsyncUdf, CallError, FarcallRuntime, OnError};
 
 use crate::config::FarcallConfig;
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
+use crate::exec::async_lookup_join::AsyncLookupJoinExec;
 use crate::exec::resolve::{Resolution, ResolveExec};
 use crate::exec::row_id::RowIdExec;
 use crate::exec::scopes::ScopeRegistry;
+use crate::lookup::CatalogLookups;
 
 /// Plans queries with async functions: checks that every call stands in a node of farcall's own,
 /// then lets DataFusion plan the rest.
@@ -60,6 +62,7 @@ impl QueryPlanner for FarcallQueryPlanner {
     ) -> Result<Arc<dyn ExecutionPlan>> {
         // Rules can be skipped by configuration; the last word is here.
         check_calls(logical_plan)?;
+        check_lookups(logical_plan, &CatalogLookups)?;
         let scopes = ScopeRegistry::new(Arc::clone(&self.runtime), Arc::clone(&self.parameters));
         let mut planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
             vec![Arc::new(NodePlanner { scopes: Arc::new(scopes) })];
@@ -93,6 +96,13 @@ impl ExtensionPlanner for NodePlanner {
         }
         if let Some(node) = any.downcast_ref::<Resolve>() {
             return Ok(Some(Arc::new(plan_resolve(node, logical_input.schema(), input)?)));
+        }
+        if let Some(node) = any.downcast_ref::<AsyncLookupJoin>() {
+            let physical = |expr: &Expr| {
+                planner.create_physical_expr(expr, node.pairs(), session, planning_ctx)
+            };
+            let join = plan_lookup_join(node, logical_input.schema(), input, physical)?;
+            return Ok(Some(Arc::new(join)));
         }
         let Some(node) = any.downcast_ref::<AsyncCalc>() else { return Ok(None) };
         let config = FarcallConfig::of(session.config_options());
@@ -161,6 +171,22 @@ fn plan_resolve(
     let row_id = schema.index_of_column(node.row_id())?;
     let matched = schema.index_of_column(node.matched())?;
     ResolveExec::try_new(resolution, row_id, matched, outputs, Arc::clone(input))
+}
+
+fn plan_lookup_join(
+    node: &AsyncLookupJoin,
+    schema: &DFSchema,
+    input: &Arc<dyn ExecutionPlan>,
+    physical: impl Fn(&Expr) -> Result<Arc<dyn PhysicalExpr>>,
+) -> Result<AsyncLookupJoinExec> {
+    AsyncLookupJoinExec::try_new(
+        node.join_type(),
+        node.table(),
+        schema.index_of_column(node.found())?,
+        node.columns().iter().map(|column| column.name.clone()).collect(),
+        node.condition().map(physical).transpose()?,
+        Arc::clone(input),
+    )
 }
 
 fn plan_call(

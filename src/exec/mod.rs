@@ -1,6 +1,7 @@
 //! Operators: how planned calls run, and the rules that suit a physical plan to them.
 
 mod async_calc;
+mod async_lookup_join;
 mod bounds;
 mod call_line;
 mod call_metrics;
@@ -11,6 +12,7 @@ mod driver;
 mod extension_planner;
 mod held_rows;
 mod output_order;
+mod pairing;
 mod plans;
 mod resolve;
 mod row_id;
@@ -28,6 +30,7 @@ pub(crate) use credit::Credit;
 pub(crate) use driver::{Driver, Lane};
 
 pub use async_calc::{AsyncCalcExec, PlannedCall};
+pub use async_lookup_join::AsyncLookupJoinExec;
 pub use codec::{FarcallCodec, FunctionSource};
 pub use demand::Demand;
 pub use extension_planner::FarcallQueryPlanner;

@@ -1,4 +1,4 @@
-//! Turns the columns of CREATE MODEL into Arrow fields, by DataFusion's own type planner.
+//! Turns the columns of CREATE MODEL and of lookup tables into Arrow fields, by DataFusion's own type planner.
 
 use std::sync::Arc;
 
@@ -14,12 +14,12 @@ use datafusion::sql::sqlparser::ast::ColumnDef;
 
 use crate::sql::model_statement::normalize;
 
-/// Returns the fields of a model's columns.
+/// Returns the fields of the columns of `owner`, a model or a table.
 ///
 /// # Errors
 /// A planning error that names the column, where it stands, and the type that is not supported.
 pub(crate) fn fields(
-    model: &str,
+    owner: &str,
     columns: Vec<ColumnDef>,
     state: &SessionState,
 ) -> Result<Vec<FieldRef>> {
@@ -36,7 +36,7 @@ pub(crate) fn fields(
         let location = column.name.span.start;
         let schema = planner.build_schema(vec![column]).map_err(|error| {
             let message = error.strip_backtrace();
-            DataFusionError::Plan(format!("model {model}: column {name}{location}: {message}"))
+            DataFusionError::Plan(format!("{owner}: column {name}{location}: {message}"))
         })?;
         fields.extend(schema.fields().iter().map(Arc::clone));
     }

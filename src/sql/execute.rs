@@ -1,6 +1,9 @@
 //! Runs one statement up to the point where its rows can be read.
 
+use std::sync::Arc;
+
 use datafusion::common::config::ExtensionOptions;
+use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{CreateView, DdlStatement, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::DataFrame;
@@ -8,10 +11,12 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use farcall_udf::CallError;
 
 use crate::config::FarcallConfig;
-use crate::models::{ModelSpec, bind_models};
+use crate::lookup::{LookupSpec, LookupTableProvider};
+use crate::models::{IfExists, ModelSpec, bind_models};
 use crate::session::FarcallSession;
+use crate::sql::lookup_statement::{CreateLookupTable, table_name, table_reference};
 use crate::sql::model_statement::CreateModel;
-use crate::sql::{Statement, columns, predict_call, show};
+use crate::sql::{Statement, columns, lookup_hint, predict_call, show, system_time};
 
 /// Runs a statement up to the point where its rows can be read.
 pub async fn execute(session: &FarcallSession, statement: Statement) -> Result<DataFrame> {
@@ -20,6 +25,7 @@ pub async fn execute(session: &FarcallSession, statement: Statement) -> Result<D
     match statement {
         Statement::DataFusion(statement) => return query(session, *statement).await,
         Statement::CreateModel(statement) => create_model(session, *statement)?,
+        Statement::CreateLookupTable(statement) => create_lookup_table(session, *statement)?,
         Statement::DropModel { name, if_exists } => {
             models.drop_model(&name, if_exists)?;
         }
@@ -44,6 +50,8 @@ async fn query(session: &FarcallSession, mut statement: SqlStatement) -> Result<
     let context = session.context();
     let written = statement.to_string();
     predict_call::rewrite(&mut statement, session.models())?;
+    system_time::check(&mut statement, context).await?;
+    lookup_hint::rewrite(&mut statement)?;
     let plan = match context.state().statement_to_plan(statement).await? {
         // A view keeps the name of its model and looks it up when it is used.
         LogicalPlan::Ddl(DdlStatement::CreateView(view)) => {
@@ -58,10 +66,31 @@ async fn query(session: &FarcallSession, mut statement: SqlStatement) -> Result<
 fn create_model(session: &FarcallSession, statement: CreateModel) -> Result<()> {
     let CreateModel { if_exists, name, input, output, comment, options } = statement;
     let state = session.context().state();
-    let input = columns::fields(&name, input, &state)?;
-    let output = columns::fields(&name, output, &state)?;
+    let owner = format!("model {name}");
+    let input = columns::fields(&owner, input, &state)?;
+    let output = columns::fields(&owner, output, &state)?;
     let spec = ModelSpec { name, input, output, comment, options };
     session.models().create(spec, if_exists)?;
+    Ok(())
+}
+
+fn create_lookup_table(session: &FarcallSession, statement: CreateLookupTable) -> Result<()> {
+    let CreateLookupTable { if_exists, name: written, columns, key, options } = statement;
+    let context = session.context();
+    let (name, table) = (table_name(&written), table_reference(&written));
+    if context.table_exist(table.clone())? {
+        match if_exists {
+            IfExists::Keep => return Ok(()),
+            IfExists::Replace => {}
+            IfExists::Fail => return plan_err!("table '{name}' exists"),
+        }
+    }
+    let columns = columns::fields(&format!("lookup table {name}"), columns, &context.state())?;
+    let columns = columns.iter().map(|field| (field.name().clone(), field.data_type().to_string()));
+    let spec = LookupSpec { name: name.clone(), columns: columns.collect(), key, options };
+    let provider = LookupTableProvider::new(session.lookups().define(spec)?);
+    context.deregister_table(table.clone())?;
+    context.register_table(table, Arc::new(provider))?;
     Ok(())
 }
 
@@ -90,8 +119,6 @@ fn configure(
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use datafusion::arrow::util::pretty::pretty_format_batches;
     use datafusion::prelude::SessionConfig;
     use farcall_udf::CallOptions;

@@ -1,16 +1,23 @@
-//! What DataFusion's SQL lacks: statements of farcall's own, PREDICT, and SET with the FLIP's keys.
+//! What DataFusion's SQL lacks: statements of farcall's own, PREDICT, lookups, and SET with the
+//! FLIP's keys.
 
 mod columns;
 mod dialect;
 mod execute;
+mod lookup_hint;
+mod lookup_statement;
 mod model_statement;
 mod parser;
 mod predict_call;
 mod setting;
 mod show;
+mod statement_parts;
+mod system_time;
 pub(crate) mod types;
 
 pub use execute::execute;
+pub(crate) use lookup_hint::LookupHintUdf;
+pub use lookup_statement::CreateLookupTable;
 pub use model_statement::CreateModel;
 pub use parser::parse;
 
@@ -21,6 +28,8 @@ pub enum Statement {
     DataFusion(Box<datafusion::sql::parser::Statement>),
     /// `CREATE MODEL`.
     CreateModel(Box<CreateModel>),
+    /// `CREATE EXTERNAL TABLE .. STORED AS LOOKUP`, or `CREATE TABLE .. WITH ('connector' = ..)`.
+    CreateLookupTable(Box<CreateLookupTable>),
     /// `DROP MODEL`.
     DropModel {
         /// The model.

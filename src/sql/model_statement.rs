@@ -73,7 +73,7 @@ pub(crate) fn parse(parser: &mut Parser<'_>) -> Result<Option<Statement>, Parser
     Ok(Some(statement))
 }
 
-fn skip(parser: &mut Parser<'_>, tokens: usize) {
+pub(crate) fn skip(parser: &mut Parser<'_>, tokens: usize) {
     for _ in 0..tokens {
         parser.advance_token();
     }
@@ -100,24 +100,30 @@ fn model_name(parser: &mut Parser<'_>) -> Result<String, ParserError> {
     Ok(dotted(parts.iter().filter_map(|part| part.as_ident())))
 }
 
-fn create_model(parser: &mut Parser<'_>, or_replace: bool) -> Result<CreateModel, ParserError> {
+/// Reads IF NOT EXISTS and says what it means beside OR REPLACE.
+pub(crate) fn if_exists(
+    parser: &mut Parser<'_>,
+    or_replace: bool,
+) -> Result<IfExists, ParserError> {
     let start = parser.peek_token_ref().span.start;
     let if_not_exists = parser.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS]);
-    let if_exists = match (or_replace, if_not_exists) {
-        (true, true) => {
-            let message = "OR REPLACE and IF NOT EXISTS exclude each other";
-            return Err(error_at(message, start));
-        }
-        (true, false) => IfExists::Replace,
-        (false, true) => IfExists::Keep,
-        (false, false) => IfExists::Fail,
-    };
+    match (or_replace, if_not_exists) {
+        (true, true) => Err(error_at("OR REPLACE and IF NOT EXISTS exclude each other", start)),
+        (true, false) => Ok(IfExists::Replace),
+        (false, true) => Ok(IfExists::Keep),
+        (false, false) => Ok(IfExists::Fail),
+    }
+}
+
+fn create_model(parser: &mut Parser<'_>, or_replace: bool) -> Result<CreateModel, ParserError> {
+    let if_exists = if_exists(parser, or_replace)?;
     let name = model_name(parser)?;
     let input = columns(parser, "INPUT")?;
     let output = columns(parser, "OUTPUT")?;
     let comment =
         if take_word(parser, "COMMENT") { Some(text(parser, "a comment as text")?) } else { None };
-    let options = if take_word(parser, "WITH") { options(parser)? } else { BTreeMap::new() };
+    let options =
+        if take_word(parser, "WITH") { options(parser, "WITH")? } else { BTreeMap::new() };
     Ok(CreateModel { if_exists, name, input, output, comment, options })
 }
 
@@ -179,10 +185,14 @@ fn check_column(column: &ColumnDef, earlier: &[ColumnDef], part: &str) -> Result
     Ok(())
 }
 
-fn options(parser: &mut Parser<'_>) -> Result<BTreeMap<String, String>, ParserError> {
+/// Reads the options behind WITH, or behind OPTIONS, where DataFusion wants no `=`.
+pub(crate) fn options(
+    parser: &mut Parser<'_>,
+    clause: &str,
+) -> Result<BTreeMap<String, String>, ParserError> {
     let mut options = BTreeMap::new();
     if !parser.consume_token(&Token::LParen) {
-        return Err(unexpected("WITH ('option' = 'value', ..)", parser));
+        return Err(unexpected(&format!("{clause} ('option' = 'value', ..)"), parser));
     }
     if parser.consume_token(&Token::RParen) {
         return Ok(options);
@@ -197,12 +207,12 @@ fn options(parser: &mut Parser<'_>) -> Result<BTreeMap<String, String>, ParserEr
             }
             None => text(parser, "an option's name")?,
         };
-        if !parser.consume_token(&Token::Eq) {
+        if !parser.consume_token(&Token::Eq) && clause == "WITH" {
             return Err(unexpected(&format!("= after option '{name}'"), parser));
         }
         let value = option_value(parser, &name)?;
         if options.contains_key(&name) {
-            return Err(error_at(format_args!("option '{name}' stands twice in WITH"), start));
+            return Err(error_at(format_args!("option '{name}' stands twice in {clause}"), start));
         }
         options.insert(name, value);
         if parser.consume_token(&Token::RParen) {

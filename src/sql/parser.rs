@@ -3,10 +3,11 @@
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::parser::{DFParser, DFParserBuilder};
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Location, Token};
+use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
 
 use crate::sql::dialect::dialect;
-use crate::sql::{Statement, model_statement, setting};
+use crate::sql::system_time::{self, SystemTime};
+use crate::sql::{Statement, lookup_statement, model_statement, setting};
 
 /// Parses a script into its statements.
 ///
@@ -18,14 +19,17 @@ pub fn parse(sql: &str) -> Result<Vec<Statement>> {
 
 fn parse_script(sql: &str) -> Result<Vec<Statement>> {
     let dialect = dialect();
-    let mut parser = DFParserBuilder::new(sql).with_dialect(&dialect).build()?;
+    let tokens = Tokenizer::new(&dialect, sql).tokenize_with_location();
+    let (tokens, mut times) = system_time::take(tokens.map_err(ParserError::from)?, &dialect)?;
+    let mut parser = DFParserBuilder::new(tokens).with_dialect(&dialect).build()?;
     let mut statements = Vec::new();
     loop {
         while parser.parser.consume_token(&Token::SemiColon) {}
         if parser.parser.peek_token_ref().token == Token::EOF {
+            system_time::check_all_put_back(&times)?;
             return Ok(statements);
         }
-        statements.push(parse_statement(&mut parser)?);
+        statements.push(parse_statement(&mut parser, &mut times)?);
         let next = parser.parser.peek_token_ref();
         if !matches!(next.token, Token::SemiColon | Token::EOF) {
             return Err(unexpected("end of statement", &parser.parser).into());
@@ -33,14 +37,19 @@ fn parse_script(sql: &str) -> Result<Vec<Statement>> {
     }
 }
 
-fn parse_statement(parser: &mut DFParser<'_>) -> Result<Statement> {
+fn parse_statement(parser: &mut DFParser<'_>, times: &mut Vec<SystemTime>) -> Result<Statement> {
     if let Some(statement) = model_statement::parse(&mut parser.parser)? {
+        return Ok(statement);
+    }
+    if let Some(statement) = lookup_statement::parse(&mut parser.parser)? {
         return Ok(statement);
     }
     if let Some(statement) = setting::parse(&mut parser.parser)? {
         return Ok(statement);
     }
-    Ok(Statement::DataFusion(Box::new(parser.parse_statement()?)))
+    let mut statement = parser.parse_statement()?;
+    system_time::put_back(&mut statement, times);
+    Ok(Statement::DataFusion(Box::new(statement)))
 }
 
 /// Says where the end of the script is, which the parser's own message does not.
@@ -160,6 +169,7 @@ mod tests {
         match statement {
             Statement::DataFusion(_) => "datafusion",
             Statement::CreateModel(_) => "create",
+            Statement::CreateLookupTable(_) => "create table",
             Statement::DropModel { .. } => "drop",
             Statement::ShowModels => "show",
             Statement::ShowCreateModel { .. } => "show create",

@@ -8,7 +8,7 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 
 use datafusion::error::{DataFusionError, Result};
-use datafusion::sql::parser::{CopyToSource, Statement};
+use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList,
     FunctionArguments, Ident, ObjectName, UnaryOperator, Value, visit_expressions_mut,
@@ -18,6 +18,7 @@ use farcall_udf::{CallError, CallOptions};
 
 use crate::models::{ModelRegistry, PREDICT, PREDICT_WITH_OPTIONS, encode_options};
 use crate::sql::model_statement::{dotted, normalize};
+use crate::sql::statement_parts::{Part, visit_queries};
 
 /// Rewrites every PREDICT of a statement, in EXPLAIN and COPY too.
 pub(crate) fn rewrite(statement: &mut Statement, registry: &Arc<ModelRegistry>) -> Result<()> {
@@ -32,18 +33,13 @@ pub(crate) fn rewrite(statement: &mut Statement, registry: &Arc<ModelRegistry>) 
         },
         _ => ControlFlow::Continue(()),
     };
-    let flow = match statement {
-        Statement::Statement(statement) => visit_expressions_mut(statement.as_mut(), &mut rewrite),
-        Statement::Explain(explain) => return self::rewrite(&mut explain.statement, registry),
-        Statement::CopyTo(copy) => match &mut copy.source {
-            CopyToSource::Query(query) => visit_expressions_mut(query.as_mut(), &mut rewrite),
-            CopyToSource::Relation(_) => return Ok(()),
-        },
-        Statement::CreateExternalTable(_) | Statement::Reset(_) => return Ok(()),
-    };
+    let flow = visit_queries(statement, |part| match part {
+        Part::Statement(statement) => visit_expressions_mut(statement, &mut rewrite),
+        Part::Query(query) => visit_expressions_mut(query, &mut rewrite),
+    });
     match flow {
-        ControlFlow::Continue(()) => Ok(()),
-        ControlFlow::Break(error) => Err(error),
+        Some(ControlFlow::Break(error)) => Err(error),
+        Some(ControlFlow::Continue(())) | None => Ok(()),
     }
 }
 

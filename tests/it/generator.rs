@@ -9,7 +9,7 @@ use crate::support::rules::rule_names;
 use crate::support::threads::on_threads;
 
 mod grammar;
-mod random;
+pub mod random;
 mod runner;
 mod shrink;
 mod tally;

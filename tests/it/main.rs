@@ -17,6 +17,7 @@ mod generator;
 mod joins;
 mod limits;
 mod load;
+mod lookups;
 mod memory;
 mod metrics;
 mod mistakes;

@@ -77,6 +77,7 @@ pub struct Declaration {
     max_batch_tokens: Option<usize>,
     cost: f64,
     selectivity: Option<f64>,
+    max_rows: usize,
     options: CallOptions,
     option_group: Option<String>,
     recipe: Option<Recipe>,
@@ -121,6 +122,7 @@ impl Declaration {
             max_batch_tokens: None,
             cost: 1.0,
             selectivity: None,
+            max_rows: usize::MAX,
             options: CallOptions::new(),
             option_group: None,
             recipe: None,
@@ -233,6 +235,12 @@ impl Declaration {
         self
     }
 
+    /// Says how many rows a request can hold at most, whatever `max_batch_size` says.
+    pub fn with_max_rows(mut self, rows: usize) -> Self {
+        self.max_rows = rows.max(1);
+        self
+    }
+
     /// Declares the function's own call options, which a session or a call may override.
     pub fn with_options(mut self, options: CallOptions) -> Self {
         self.options = options;
@@ -336,6 +344,11 @@ impl Declaration {
     /// Returns for which share of rows a boolean function is TRUE, if that was declared.
     pub fn selectivity(&self) -> Option<f64> {
         self.selectivity
+    }
+
+    /// Returns how many rows a request can hold at most, whatever the options say.
+    pub fn max_rows(&self) -> usize {
+        self.max_rows
     }
 
     /// Returns the function's own options.

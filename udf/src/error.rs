@@ -242,6 +242,12 @@ pub enum CallError {
         /// Why it failed.
         message: String,
     },
+    /// A lookup found nothing, and `retry_predicate` wants it tried again.
+    #[error("{function} has no row of the key")]
+    LookupMiss {
+        /// The lookup table.
+        function: String,
+    },
     /// The query was cancelled before the call was answered.
     #[error("{function} was cancelled")]
     Cancelled {
@@ -300,6 +306,7 @@ impl CallError {
             CallError::AttemptTimeout { .. }
             | CallError::Timeout { .. }
             | CallError::Remote { .. }
+            | CallError::LookupMiss { .. }
             | CallError::Transport { .. } => ErrorClass::Transient,
             CallError::AttemptsExhausted { last, .. } => last.class(),
             CallError::Throttled { .. } => ErrorClass::Throttled,
@@ -338,6 +345,16 @@ impl CallError {
             }
             CallError::AttemptTimeout { attempt, .. } => *attempt,
             _ => 1,
+        }
+    }
+
+    /// Says whether all that is wrong is that a lookup found nothing.
+    pub(crate) fn is_lookup_miss(&self) -> bool {
+        match self {
+            CallError::LookupMiss { .. } => true,
+            CallError::AttemptsExhausted { last, .. }
+            | CallError::Timeout { last: Some(last), .. } => last.is_lookup_miss(),
+            _ => false,
         }
     }
 

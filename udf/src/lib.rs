@@ -11,6 +11,8 @@ mod declaration;
 pub mod dispatch;
 mod error;
 mod function;
+mod lookup;
+mod lookup_call;
 mod options;
 mod plain;
 mod rows;
@@ -31,9 +33,13 @@ pub use dispatch::metrics::{CallMetrics, MetricsSnapshot};
 pub use dispatch::{Dispatcher, check_default};
 pub use error::{CallError, ErrorClass};
 pub use function::{ArgBatch, AsyncBatchFunction, AsyncFunction, AsyncScalarFunction};
+pub use lookup::{
+    AsyncBatchLookupFunction, LOOKUP_GROUP, LookupAnswer, LookupProvider, LookupQuery,
+    LookupRecipeFn, LookupTable,
+};
 pub use options::{
-    Cache, CallOptions, DEFAULT_BATCH_SIZE, Mode, OnError, OptionInfo, OutputMode, RetryStrategy,
-    TimeoutPolicy,
+    Cache, CallOptions, DEFAULT_BATCH_SIZE, Mode, OnError, OptionInfo, OutputMode, RetryPredicate,
+    RetryStrategy, TimeoutPolicy,
 };
 pub use rows::{PendingRow, RowBurst, RowFunction};
 pub use runtime::FarcallRuntime;

@@ -110,6 +110,16 @@ impl FromStr for NullInput {
     }
 }
 
+words! {
+    /// What is tried again, besides calls that failed.
+    RetryPredicate {
+        /// Nothing else.
+        Failure = "failure",
+        /// Keys that a lookup did not find: a row may come late.
+        LookupMiss = "lookup_miss",
+    }
+}
+
 /// What a call that failed for good gives.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum OnError {
@@ -167,7 +177,16 @@ macro_rules! from_str_values {
         }
     )+};
 }
-from_str_values!(Mode, OutputMode, Cache, TimeoutPolicy, RetryStrategy, NullInput, OnError);
+from_str_values!(
+    Mode,
+    OutputMode,
+    Cache,
+    TimeoutPolicy,
+    RetryStrategy,
+    RetryPredicate,
+    NullInput,
+    OnError
+);
 
 macro_rules! integer_values {
     ($($ty:ty),+) => {$(
@@ -364,6 +383,8 @@ options! {
     retry_multiplier / with_retry_multiplier: f64 = 2.0, "2";
     /// Attempts at a request in total: 1 means no retry. (Flink counts retries.)
     max_attempts / with_max_attempts: u32 = 3, "3";
+    /// What is tried again: `failure`, or `lookup_miss` for keys without a row, too.
+    retry_predicate / with_retry_predicate: RetryPredicate = RetryPredicate::Failure, "failure";
     /// What a call that failed for good gives: `fail`, `null`, or `default:VALUE`.
     on_error / with_on_error: OnError = OnError::Fail, "fail";
     /// What happens to a row with a NULL argument: `skip` gives NULL without a call, `send` calls.

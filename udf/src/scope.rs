@@ -209,7 +209,7 @@ impl QueryScope {
         let sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         for site in sites.values() {
             *calls.entry(site.function().name().to_owned()).or_default() +=
-                site.metrics().snapshot().calls as usize;
+                site.metrics().snapshot().calls;
         }
         calls
     }

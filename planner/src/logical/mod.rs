@@ -1,9 +1,11 @@
-//! The logical nodes that calls stand in, and the two that help to join on calls.
+//! The logical nodes that calls stand in, and those that help to join on calls and lookups.
 
 mod async_calc;
+mod async_lookup_join;
 mod resolve;
 mod row_id;
 
 pub use async_calc::{AsyncCalc, CallColumn, GENERATED_PREFIX};
+pub use async_lookup_join::{AsyncLookupJoin, LookupColumn, LookupJoinType};
 pub use resolve::{Resolve, ResolveKind, ResolveOutput};
 pub use row_id::RowId;

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use datafusion_optimizer::{AnalyzerRule, OptimizerRule};
 
+use crate::lookup::LookupTables;
 use crate::sites::SiteCounter;
 
 mod call_outside_subquery;
 mod expand_project;
 mod fence_aggregate;
+mod lookup_join;
 mod narrow_guards;
 mod nested_split;
 mod number_call_sites;
@@ -31,6 +33,8 @@ mod wrap_foreign_functions;
 pub use call_outside_subquery::CallOutsideSubquery;
 pub use expand_project::ExpandProject;
 pub use fence_aggregate::FenceAggregate;
+pub use lookup_join::LookupJoin;
+pub(crate) use lookup_join::{Planned, plan_join};
 pub use narrow_guards::NarrowGuards;
 pub use nested_split::NestedSplit;
 pub use number_call_sites::NumberCallSites;
@@ -65,11 +69,29 @@ pub fn analyzer_rules(sites: Arc<SiteCounter>) -> Vec<Arc<dyn AnalyzerRule + Sen
 /// DataFusion runs the whole list up to three times, its own rules in between; ours are done after
 /// the first round.
 pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    vec![
+    rules(None)
+}
+
+/// Returns the optimizer rules of a session with lookup tables.
+pub fn optimizer_rules_with_lookups(
+    tables: Arc<dyn LookupTables>,
+    sites: Arc<SiteCounter>,
+) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    rules(Some(LookupJoin::new(tables, sites)))
+}
+
+fn rules(lookup_join: Option<LookupJoin>) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         // DataFusion's own push-down is over: what it was kept from is not needed any more.
         Arc::new(RemoveFence),
         // Calls leave joins first, since what they leave behind is a filter above.
         Arc::new(SplitJoinCondition),
+    ];
+    if let Some(lookup_join) = lookup_join {
+        // Keys are columns by now, and what a side computes becomes a projection above.
+        rules.push(Arc::new(lookup_join));
+    }
+    let others: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         // Calls leave VALUES, since what they leave behind is a projection above.
         Arc::new(SplitValues),
         // Cheap conditions go below calls while those still stand in projections.
@@ -89,5 +111,7 @@ pub fn optimizer_rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(ExpandProject),
         Arc::new(OneAsyncPerCalc),
         Arc::new(PruneCalls),
-    ]
+    ];
+    rules.extend(others);
+    rules
 }

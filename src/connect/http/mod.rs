@@ -7,11 +7,20 @@
 //! Values convert by the declared types as arrow-json does it: integers and decimals as numbers
 //! with all their digits (numbers in quotes are read too), dates and times as ISO 8601 texts,
 //! binary as hex digits. NULL is `null` both ways. A row `{"error": "text"}` fails that row alone.
+//!
+//! A lookup table speaks of keys and of what is found for each:
+//!
+//! ```text
+//! POST endpoint  {"keys": [key, ..]}    a key: the bare value of the only column, or an object
+//!            ->  {"rows": [null | object | [object, ..], ..]}
+//! ```
 
 mod check;
 mod classify;
 mod client;
+mod endpoint;
 mod excerpt;
+mod lookup;
 mod model;
 mod options;
 mod rate;
@@ -29,9 +38,11 @@ use farcall_udf::{AsyncBatchFunction, CallError, Declaration, FunctionContext};
 
 use crate::models::{ModelDefinition, ModelProvider};
 
+pub(crate) use endpoint::{Destination, Target};
 pub(crate) use excerpt::Secrets;
-pub(crate) use model::{Destination, HttpModel, Target};
-pub(crate) use options::{Limits, bad_option, canonical, unknown_option};
+pub use lookup::HttpConnector;
+pub(crate) use model::HttpModel;
+pub(crate) use options::{Limits, Owner, bad_option, canonical, unknown_option};
 pub(crate) use types::type_name;
 
 use options::HttpOptions;
@@ -58,10 +69,10 @@ impl ModelProvider for HttpProvider {
         model: &ModelDefinition,
         declaration: Declaration,
     ) -> Result<Arc<dyn AsyncBatchFunction>> {
-        let options = HttpOptions::parse(model)?;
+        let options = HttpOptions::parse(Owner::model(model), &model.options)?;
         check_columns(model)?;
         let (limits, declaration) = (options.limits, declaration.with_adaptive(true));
-        let target = EndpointTarget { model: model.name.clone(), options };
+        let target = EndpointTarget { function: model.name.clone(), options };
         Ok(Arc::new(HttpModel::new(model, declaration, Arc::new(target), limits)))
     }
 
@@ -101,10 +112,10 @@ pub(crate) fn check_columns(model: &ModelDefinition) -> Result<()> {
     Ok(())
 }
 
-/// The endpoint that a model's options name.
+/// The endpoint that options name.
 #[derive(Debug)]
 struct EndpointTarget {
-    model: String,
+    function: String,
     options: HttpOptions,
 }
 
@@ -114,7 +125,7 @@ impl Target for EndpointTarget {
         let (url, headers, secrets) = self
             .options
             .resolve(template::environment)
-            .map_err(|message| CallError::configuration(&self.model, message))?;
+            .map_err(|message| CallError::configuration(&self.function, message))?;
         let shown = self.options.shown(&url);
         Ok(Destination { url, headers, secrets, shown, keep: None })
     }

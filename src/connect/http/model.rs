@@ -1,73 +1,26 @@
 //! [`HttpModel`], the batch function that sends one request for each batch of rows.
 
-use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
-use std::time::SystemTime;
+use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array, new_null_array};
 use arrow::datatypes::FieldRef;
 use async_trait::async_trait;
 use farcall_udf::{
-    ArgBatch, AsyncBatchFunction, BatchAnswer, CallContext, CallError, Declaration,
-    FunctionContext, ResponseMetadata,
+    ArgBatch, AsyncBatchFunction, BatchAnswer, CallContext, CallError, Declaration, FunctionContext,
 };
-use reqwest::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
-use reqwest::{Client, Response, Url};
 
-use super::classify::{Refusal, transport};
-use super::client::HttpClients;
-use super::excerpt::Secrets;
+use super::endpoint::{Endpoint, Target};
 use super::options::Limits;
-use super::rate::rate_hints;
 use super::wire::{Answer, Encoded, encode};
 use crate::models::ModelDefinition;
-
-/// How much of an error's body is read.
-const MAX_ERROR_BYTES: usize = 4 * 1024;
-const IDEMPOTENCY_KEY: &str = "idempotency-key";
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
-
-/// Where a model's requests go; known when a query opens the model.
-#[async_trait]
-pub(crate) trait Target: fmt::Debug + Send + Sync {
-    /// Finds the destination: reads the environment, or starts what has to run.
-    async fn resolve(&self, ctx: &FunctionContext) -> Result<Destination, CallError>;
-}
-
-/// Where requests go, and with what.
-pub(crate) struct Destination {
-    pub(crate) url: Url,
-    pub(crate) headers: HeaderMap,
-    pub(crate) secrets: Secrets,
-    /// The URL as messages may show it.
-    pub(crate) shown: String,
-    /// What must live as long as requests are sent.
-    pub(crate) keep: Option<Arc<dyn Any + Send + Sync>>,
-}
-
-/// A destination with the client that reaches it.
-struct Opened {
-    client: Client,
-    url: Url,
-    /// Host and port, the only part of the URL that messages show.
-    host: String,
-    headers: HeaderMap,
-    secrets: Secrets,
-    /// The URL as messages may show it.
-    shown: String,
-    _keep: Option<Arc<dyn Any + Send + Sync>>,
-}
 
 /// A model behind HTTP, as a function.
 pub(crate) struct HttpModel {
     declaration: Declaration,
     inputs: Vec<FieldRef>,
     outputs: Vec<FieldRef>,
-    target: Arc<dyn Target>,
-    limits: Limits,
-    /// What the latest query found; queries that run at once find the same.
-    opened: RwLock<Option<Arc<Opened>>>,
+    endpoint: Endpoint,
 }
 
 impl fmt::Debug for HttpModel {
@@ -85,85 +38,15 @@ impl HttpModel {
         limits: Limits,
     ) -> Self {
         Self {
+            endpoint: Endpoint::new(declaration.name(), target, limits),
             declaration,
             inputs: model.input.clone(),
             outputs: model.output.clone(),
-            target,
-            limits,
-            opened: RwLock::new(None),
         }
     }
 
     fn name(&self) -> &str {
         self.declaration.name()
-    }
-
-    fn opened(&self) -> Result<Arc<Opened>, CallError> {
-        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
-        opened.clone().ok_or_else(|| {
-            CallError::configuration(self.name(), "it is called before it is opened")
-        })
-    }
-
-    /// Sends one body and returns the body of a successful answer.
-    async fn post(
-        &self,
-        opened: &Opened,
-        body: Vec<u8>,
-        ctx: &CallContext,
-    ) -> Result<(Vec<u8>, ResponseMetadata), CallError> {
-        let mut headers = opened.headers.clone();
-        if let Ok(key) = HeaderValue::from_str(&ctx.idempotency_key()) {
-            headers.insert(IDEMPOTENCY_KEY, key);
-        }
-        let request = opened.client.post(opened.url.clone()).headers(headers).body(body);
-        let response = request.send().await.map_err(|error| self.transport(opened, error))?;
-        let status = response.status();
-        if !status.is_success() {
-            let headers = response.headers().clone();
-            // What was read before a connection broke is still worth showing.
-            let start = read_start(response).await;
-            let body = String::from_utf8_lossy(&start);
-            let refusal = Refusal {
-                function: self.name(),
-                endpoint: &opened.shown,
-                status,
-                headers: &headers,
-                body: &body,
-                secrets: &opened.secrets,
-            };
-            return Err(refusal.classify());
-        }
-        let metadata = metadata(response.headers());
-        Ok((self.read(opened, response).await?, metadata))
-    }
-
-    /// Reads a body up to `max_response_bytes`.
-    async fn read(&self, opened: &Opened, mut response: Response) -> Result<Vec<u8>, CallError> {
-        let limit = self.limits.max_response_bytes;
-        let announced = response.content_length().unwrap_or(0);
-        if announced > limit as u64 {
-            let message = format!("the body has {announced} bytes, the limit is {limit}");
-            return Err(CallError::malformed(
-                self.name(),
-                format!("{message} (max_response_bytes)"),
-            ));
-        }
-        let mut body = Vec::with_capacity(announced as usize);
-        while let Some(chunk) =
-            response.chunk().await.map_err(|error| self.transport(opened, error))?
-        {
-            if body.len() + chunk.len() > limit {
-                let message = format!("the body has more than {limit} bytes (max_response_bytes)");
-                return Err(CallError::malformed(self.name(), message));
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body)
-    }
-
-    fn transport(&self, opened: &Opened, error: reqwest::Error) -> CallError {
-        transport(self.name(), &opened.host, self.limits.connect_timeout, error)
     }
 }
 
@@ -174,22 +57,7 @@ impl AsyncBatchFunction for HttpModel {
     }
 
     async fn open(&self, ctx: &FunctionContext) -> Result<(), CallError> {
-        let Destination { url, mut headers, secrets, shown, keep } =
-            self.target.resolve(ctx).await?;
-        let client = HttpClients::of(&ctx.runtime)
-            .client(&url, self.limits.connect_timeout)
-            .map_err(|message| CallError::configuration(self.name(), message))?;
-        for name in [ACCEPT, CONTENT_TYPE] {
-            headers.entry(name).or_insert(JSON);
-        }
-        let host = match (url.host_str(), url.port_or_known_default()) {
-            (Some(host), Some(port)) => format!("{host}:{port}"),
-            _ => "the endpoint".to_owned(),
-        };
-        let opened = Opened { client, url, host, headers, secrets, shown, _keep: keep };
-        let mut slot = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(Arc::new(opened));
-        Ok(())
+        self.endpoint.open(ctx).await
     }
 
     async fn eval_batch(
@@ -197,13 +65,13 @@ impl AsyncBatchFunction for HttpModel {
         args: ArgBatch,
         ctx: &CallContext,
     ) -> Result<BatchAnswer, CallError> {
-        let opened = self.opened()?;
-        let Encoded { body, sent, refused } = encode(self.name(), &self.inputs, &args)?;
+        let opened = self.endpoint.opened()?;
+        let Encoded { body, sent, refused } = encode(self.name(), "inputs", &self.inputs, &args)?;
         if sent == 0 {
             let nulls = new_null_array(args.return_field().data_type(), args.num_rows());
             return Ok(BatchAnswer::new(nulls).with_errors(refused));
         }
-        let (body, metadata) = self.post(&opened, body, ctx).await?;
+        let (body, metadata) = self.endpoint.post(&opened, body, ctx).await?;
         let answer = Answer {
             function: self.name(),
             outputs: &self.outputs,
@@ -240,24 +108,5 @@ impl HttpModel {
         let mut errors: Vec<_> = answered.chain(refused).collect();
         errors.sort_by_key(|(row, _)| *row);
         Ok((values, errors))
-    }
-}
-
-async fn read_start(mut response: Response) -> Vec<u8> {
-    let mut body = Vec::new();
-    while body.len() < MAX_ERROR_BYTES
-        && let Ok(Some(chunk)) = response.chunk().await
-    {
-        body.extend_from_slice(&chunk[..chunk.len().min(MAX_ERROR_BYTES - body.len())]);
-    }
-    body
-}
-
-fn metadata(headers: &HeaderMap) -> ResponseMetadata {
-    let request_id = headers.get("x-request-id").and_then(|value| value.to_str().ok());
-    ResponseMetadata {
-        request_id: request_id.map(str::to_owned),
-        rate: rate_hints(headers, SystemTime::now()),
-        ..ResponseMetadata::default()
     }
 }

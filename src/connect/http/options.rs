@@ -47,25 +47,42 @@ pub(crate) struct HttpOptions {
     pub(crate) limits: Limits,
 }
 
+/// Whose options are read, as messages name it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Owner<'a> {
+    pub(crate) kind: &'a str,
+    pub(crate) name: &'a str,
+    /// Who accepts the options, `http` for instance.
+    pub(crate) provider: &'a str,
+}
+
+impl<'a> Owner<'a> {
+    /// Names a model.
+    pub(crate) fn model(model: &'a ModelDefinition) -> Self {
+        Self { kind: "model", name: &model.name, provider: &model.provider }
+    }
+}
+
+impl std::fmt::Display for Owner<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.kind, self.name)
+    }
+}
+
 /// Makes the planning error for a bad option.
 pub(crate) fn bad_option(
-    model: &str,
+    owner: Owner<'_>,
     option: &str,
     message: impl std::fmt::Display,
 ) -> DataFusionError {
-    DataFusionError::Plan(format!("model {model}: option '{option}': {message}"))
+    DataFusionError::Plan(format!("{owner}: option '{option}': {message}"))
 }
 
 /// Makes the planning error for an option that the provider does not have.
-pub(crate) fn unknown_option(
-    model: &ModelDefinition,
-    option: &str,
-    accepted: &[&str],
-) -> DataFusionError {
+pub(crate) fn unknown_option(owner: Owner<'_>, option: &str, accepted: &[&str]) -> DataFusionError {
     DataFusionError::Plan(format!(
-        "model {}: unknown option '{option}'; provider {} accepts {} and the call options",
-        model.name,
-        model.provider,
+        "{owner}: unknown option '{option}'; provider {} accepts {} and the call options",
+        owner.provider,
         accepted.join(", ")
     ))
 }
@@ -76,13 +93,13 @@ pub(crate) fn canonical(option: &str) -> String {
 }
 
 impl HttpOptions {
-    /// Reads the options of a model; errors name model and option and repeat no value.
-    pub(crate) fn parse(model: &ModelDefinition) -> Result<Self> {
+    /// Reads the options of an endpoint; errors name owner and option and repeat no value.
+    pub(crate) fn parse(owner: Owner<'_>, given: &BTreeMap<String, String>) -> Result<Self> {
         let mut endpoint = None;
         let mut headers = Vec::new();
         let mut limits = Limits::default();
-        for (option, value) in &model.options {
-            let bad = |message: String| bad_option(&model.name, option, message);
+        for (option, value) in given {
+            let bad = |message: String| bad_option(owner, option, message);
             match canonical(option).as_str() {
                 "endpoint" => endpoint = Some(parse_endpoint(value).map_err(bad)?),
                 "headers" => headers = parse_headers(value).map_err(bad)?,
@@ -100,11 +117,11 @@ impl HttpOptions {
                             bad(format!("'{value}' is not a duration greater than 0, like '10s'"))
                         })?;
                 }
-                _ => return Err(unknown_option(model, option, &ACCEPTED)),
+                _ => return Err(unknown_option(owner, option, &ACCEPTED)),
             }
         }
         let endpoint = endpoint.ok_or_else(|| {
-            bad_option(&model.name, "endpoint", "missing, expected an http or https URL")
+            bad_option(owner, "endpoint", "missing, expected an http or https URL")
         })?;
         Ok(Self { endpoint, headers, limits })
     }
@@ -314,12 +331,6 @@ mod tests {
         for (option, value) in options {
             all.insert((*option).to_owned(), (*value).to_owned());
         }
-        HttpOptions::parse(&ModelDefinition {
-            name: "m".into(),
-            input: vec![],
-            output: vec![],
-            provider: "http".into(),
-            options: all,
-        })
+        HttpOptions::parse(Owner { kind: "model", name: "m", provider: "http" }, &all)
     }
 }

@@ -28,13 +28,14 @@ pub(crate) struct Encoded {
     pub(crate) refused: Vec<(usize, CallError)>,
 }
 
-/// Writes the arguments of a request as JSON.
+/// Writes the arguments of a request as JSON: `{member: [row, ..]}`.
 ///
 /// Shape: a row is the bare value if there is one column, else an object by column name.
 /// Nulls: sent as `null`.
 /// Errors: a row with a value that JSON cannot hold (NaN) is left out, with an error of its own.
 pub(crate) fn encode(
     function: &str,
+    member: &str,
     inputs: &[FieldRef],
     args: &ArgBatch,
 ) -> Result<Encoded, CallError> {
@@ -44,7 +45,7 @@ pub(crate) fn encode(
     let mut encoder = make_encoder(&field, rows.as_ref(), &options)
         .map_err(|error| conversion(function, &error))?;
     let mut body = Vec::with_capacity(16 + args.num_rows() * 24);
-    body.extend_from_slice(b"{\"inputs\":[");
+    body.extend_from_slice(format!("{{\"{member}\":[").as_bytes());
     let mut skip = refused.iter().map(|(row, _)| *row).peekable();
     let mut sent = 0;
     for row in 0..args.num_rows() {
@@ -133,24 +134,8 @@ impl Answer<'_> {
         sent: usize,
         body: &[u8],
     ) -> Result<(ArrayRef, Vec<(usize, CallError)>), CallError> {
-        let text = std::str::from_utf8(body)
-            .map_err(|_| self.malformed("the body is not UTF-8 and so not JSON".into()))?;
-        serde_json::from_str::<IgnoredAny>(text).map_err(|error| {
-            self.malformed(format!(
-                "the body is not JSON ({error}): {}",
-                self.secrets.excerpt(text)
-            ))
-        })?;
-        let text = text.trim_ascii();
-        let outputs = members(text)
-            .find(|(key, value)| key_is(key, "outputs") && Kind::of(value) == Kind::Array)
-            .filter(|_| Kind::of(text) == Kind::Object)
-            .map(|(_, value)| value)
-            .ok_or_else(|| {
-                let excerpt = self.secrets.excerpt(text);
-                self.malformed(format!("the body has no array \"outputs\": {excerpt}"))
-            })?;
-        let mut rows: Vec<&str> = elements(outputs).collect();
+        let text = self.read_json(body)?;
+        let mut rows = self.array(text, "outputs")?;
         if rows.len() != sent {
             let function = self.function.to_owned();
             return Err(CallError::RowCount { function, sent, got: rows.len() });
@@ -168,12 +153,38 @@ impl Answer<'_> {
         Ok((self.build(&rows)?, errors))
     }
 
-    fn malformed(&self, message: String) -> CallError {
+    /// Checks that a body is JSON.
+    pub(super) fn read_json<'b>(&self, body: &'b [u8]) -> Result<&'b str, CallError> {
+        let text = std::str::from_utf8(body)
+            .map_err(|_| self.malformed("the body is not UTF-8 and so not JSON".into()))?;
+        serde_json::from_str::<IgnoredAny>(text).map_err(|error| {
+            self.malformed(format!(
+                "the body is not JSON ({error}): {}",
+                self.secrets.excerpt(text)
+            ))
+        })?;
+        Ok(text.trim_ascii())
+    }
+
+    /// Returns the elements of the array that a body holds under a name.
+    pub(super) fn array<'b>(&self, text: &'b str, name: &str) -> Result<Vec<&'b str>, CallError> {
+        let array = members(text)
+            .find(|(key, value)| key_is(key, name) && Kind::of(value) == Kind::Array)
+            .filter(|_| Kind::of(text) == Kind::Object)
+            .map(|(_, value)| value)
+            .ok_or_else(|| {
+                let excerpt = self.secrets.excerpt(text);
+                self.malformed(format!("the body has no array \"{name}\": {excerpt}"))
+            })?;
+        Ok(elements(array).collect())
+    }
+
+    pub(super) fn malformed(&self, message: String) -> CallError {
         CallError::malformed(self.function, message)
     }
 
     /// Says whether `{"error": ..}` may be an ordinary value of the declared output.
-    fn declares_error(&self) -> bool {
+    pub(super) fn declares_error(&self) -> bool {
         let has_error = |fields: &Fields| fields.iter().any(|field| field.name() == "error");
         match self.return_field.data_type() {
             DataType::Struct(fields) => has_error(fields),
@@ -189,7 +200,7 @@ impl Answer<'_> {
     }
 
     /// Checks a row of several columns: each must be there, since a misspelt one would be NULL.
-    fn check_object(&self, row: &str) -> Result<(), Mismatch> {
+    pub(super) fn check_object(&self, row: &str) -> Result<(), Mismatch> {
         if Kind::of(row) == Kind::Null {
             return Ok(());
         }
@@ -211,7 +222,7 @@ impl Answer<'_> {
         Ok(())
     }
 
-    fn wrong_type(&self, row: usize, sent: usize, mismatch: Mismatch) -> CallError {
+    pub(super) fn wrong_type(&self, row: usize, sent: usize, mismatch: Mismatch) -> CallError {
         let Mismatch { place, got, declared } = mismatch;
         let column = match self.outputs {
             [output] => format!("{}{place}", output.name()),
@@ -226,7 +237,7 @@ impl Answer<'_> {
     }
 
     /// Converts checked rows.
-    fn build(&self, rows: &[&str]) -> Result<ArrayRef, CallError> {
+    pub(super) fn build(&self, rows: &[&str]) -> Result<ArrayRef, CallError> {
         convert(self.return_field, rows).map_err(|error| {
             // The conversion does not say where; rows are few and this path is rare.
             let found = rows.iter().enumerate().find_map(|(index, row)| {
@@ -268,7 +279,7 @@ fn convert(field: &FieldRef, rows: &[&str]) -> Result<ArrayRef, ArrowError> {
 }
 
 /// Returns the text of `{"error": "text"}`, which stands for a row that failed.
-fn row_error(row: &str) -> Option<String> {
+pub(super) fn row_error(row: &str) -> Option<String> {
     if Kind::of(row) != Kind::Object {
         return None;
     }

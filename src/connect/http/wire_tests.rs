@@ -163,7 +163,7 @@ fn several_columns_are_sent_as_objects_with_their_nulls() {
 #[test]
 fn a_row_with_nan_is_left_out_and_named() {
     let column: ArrayRef = Arc::new(Float64Array::from(vec![1.0, f64::NAN, 3.0]));
-    let encoded = encode("m", &[field("x", &column)], &args(&[("x", column)])).unwrap();
+    let encoded = encode("m", "inputs", &[field("x", &column)], &args(&[("x", column)])).unwrap();
     assert_eq!(encoded.body, br#"{"inputs":[1.0,3.0]}"#);
     assert_eq!(encoded.sent, 2);
     let [(1, error)] = encoded.refused.as_slice() else { panic!("{:?}", encoded.refused) };
@@ -287,7 +287,7 @@ fn args(columns: &[(&str, ArrayRef)]) -> ArgBatch {
 
 fn written(columns: &[(&str, ArrayRef)]) -> String {
     let inputs: Vec<FieldRef> = columns.iter().map(|(name, array)| field(name, array)).collect();
-    String::from_utf8(encode("m", &inputs, &args(columns)).unwrap().body).unwrap()
+    String::from_utf8(encode("m", "inputs", &inputs, &args(columns)).unwrap().body).unwrap()
 }
 
 fn return_field(outputs: &[FieldRef]) -> FieldRef {

@@ -21,7 +21,7 @@ use reqwest::header::HeaderMap;
 use tokio::sync::Mutex;
 
 use super::http::{
-    Destination, HttpModel, Limits, Secrets, Target, bad_option, canonical, check_columns,
+    Destination, HttpModel, Limits, Owner, Secrets, Target, bad_option, canonical, check_columns,
     type_name, unknown_option,
 };
 use crate::models::{ModelDefinition, ModelProvider};
@@ -72,7 +72,7 @@ fn parse_options(model: &ModelDefinition) -> Result<(LocalModel, usize)> {
     let mut local = None;
     let mut dimension = None;
     for (option, value) in &model.options {
-        let bad = |message: String| bad_option(&model.name, option, message);
+        let bad = |message: String| bad_option(Owner::model(model), option, message);
         match canonical(option).as_str() {
             "model" => {
                 let name = value.trim().to_ascii_lowercase();
@@ -87,19 +87,19 @@ fn parse_options(model: &ModelDefinition) -> Result<(LocalModel, usize)> {
                     bad(format!("'{value}' is not a number from {low} to {high}"))
                 })?);
             }
-            _ => return Err(unknown_option(model, option, &["model", "dimension"])),
+            _ => return Err(unknown_option(Owner::model(model), option, &["model", "dimension"])),
         }
     }
     let local = local.ok_or_else(|| {
         bad_option(
-            &model.name,
+            Owner::model(model),
             "model",
             format!("missing, expected one of {}", LocalModel::names()),
         )
     })?;
     if dimension.is_some() && local != LocalModel::Embedding {
         let message = format!("only model embedding has one, not {}", local.name());
-        return Err(bad_option(&model.name, "dimension", message));
+        return Err(bad_option(Owner::model(model), "dimension", message));
     }
     Ok((local, dimension.unwrap_or(DEFAULT_DIMENSION)))
 }

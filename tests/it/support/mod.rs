@@ -1,6 +1,7 @@
 //! What the tests stand on: twins, a lazy oracle, a model server.
 
 pub mod lazy;
+pub mod lookups;
 pub mod outcome;
 pub mod plans;
 pub mod remote;

@@ -1,6 +1,7 @@
 //! [`TestServer`], a model server in this process that counts, delays and fails as it is told.
 //!
-//! It speaks the wire form of provider `http` at every path. It runs on a thread of its own with a
+//! It speaks the wire form of provider and connector `http` at every path: rows and their answers,
+//! keys and what is found for each. It runs on a thread of its own with a
 //! runtime of its own, so a test may pause its clock, and a bench measures one core of server.
 //! Delays are those of tokio: rounded up to the next millisecond and about 1 ms late, for every
 //! client alike.
@@ -366,8 +367,11 @@ async fn serve(
     headers: HeaderMap,
     body: Bytes,
 ) -> Response {
-    let inputs = match serde_json::from_slice::<HashMap<String, Vec<Value>>>(&body) {
-        Ok(mut body) => body.remove("inputs").unwrap_or_default(),
+    let (inputs, answers) = match serde_json::from_slice::<HashMap<String, Vec<Value>>>(&body) {
+        Ok(mut body) => match body.remove("keys") {
+            Some(keys) => (keys, "rows"),
+            None => (body.remove("inputs").unwrap_or_default(), "outputs"),
+        },
         Err(error) => return (StatusCode::BAD_REQUEST, error.to_string()).into_response(),
     };
     let number = shared.count(&inputs, || Received {
@@ -378,7 +382,7 @@ async fn serve(
     let mut in_flight = InFlight { shared: &shared, finished: false };
     let response = match shared.connections.down.load(SeqCst) {
         true => None,
-        false => shared.respond(number, inputs).await,
+        false => shared.respond(number, inputs, answers).await,
     };
     in_flight.finished = true;
     response.unwrap_or_else(|| {
@@ -436,8 +440,8 @@ impl Shared {
         Some(wait)
     }
 
-    /// Answers a request; `None` breaks its connection.
-    async fn respond(&self, number: usize, inputs: Vec<Value>) -> Option<Response> {
+    /// Answers a request under the name `answers`; `None` breaks its connection.
+    async fn respond(&self, number: usize, inputs: Vec<Value>, answers: &str) -> Option<Response> {
         let script = self.script(number);
         match &script {
             Some(Script::Status(status, headers, body)) => {
@@ -470,7 +474,7 @@ impl Shared {
             Some(Script::Body(body)) => return Some(body.into_response()),
             _ => {}
         }
-        let body = serde_json::to_vec(&json!({"outputs": outputs})).unwrap();
+        let body = serde_json::to_vec(&json!({ answers: outputs })).unwrap();
         let json = HeaderValue::from_static("application/json");
         Some(([(axum::http::header::CONTENT_TYPE, json)], body).into_response())
     }

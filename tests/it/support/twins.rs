@@ -238,6 +238,17 @@ impl Twins {
             .with_target_partitions(partitions)
             .with_batch_size(batch_size)
             .with_information_schema(true);
+        let twins = Self::without_tables(config);
+        for context in [twins.farcall.context(), &twins.plain] {
+            for (name, table) in tables() {
+                context.register_table(name, Arc::new(table)).unwrap();
+            }
+        }
+        twins
+    }
+
+    /// Twins that know the functions alone.
+    pub fn without_tables(config: SessionConfig) -> Self {
         let farcall = FarcallSession::builder().with_config(config.clone()).build().unwrap();
         let plain = SessionContext::new_with_config(config);
         let calls = Arc::new(Calls::default());
@@ -254,11 +265,6 @@ impl Twins {
             };
             let signature = Signature::exact(entry.args.clone(), volatility);
             plain.register_udf(ScalarUDF::new_from_impl(SyncTwin { entry, signature }));
-        }
-        for context in [farcall.context(), &plain] {
-            for (name, table) in tables() {
-                context.register_table(name, Arc::new(table)).unwrap();
-            }
         }
         Self { farcall, plain, calls }
     }

@@ -12,6 +12,7 @@ pub mod limit;
 mod merge;
 pub(crate) mod meters;
 pub mod metrics;
+mod miss;
 mod order;
 mod output;
 mod pending;
@@ -117,7 +118,9 @@ impl Dispatcher {
         let options = site.options().clone().build()?;
         let max_rows = match site.function() {
             function if function.is_row_wise() => 1,
-            _ => options.batch_size_or(DEFAULT_BATCH_SIZE),
+            function => {
+                options.batch_size_or(DEFAULT_BATCH_SIZE).min(function.declaration().max_rows())
+            }
         };
         // More rows than may be held back never come together.
         let max_rows = max_rows.min(options.max_buffered_rows());

@@ -17,6 +17,7 @@ use crate::answer::BatchAnswer;
 use crate::context::CallContext;
 use crate::dispatch::batch::CallRuns;
 use crate::dispatch::limit::Outcome;
+use crate::dispatch::miss::{mark_misses, missed};
 use crate::dispatch::replace::{fallback, fit, is_timeout, replacement};
 use crate::dispatch::retry::RetryPolicy;
 use crate::dispatch::timeout::{Attempt, Deadline, after, within};
@@ -111,8 +112,9 @@ impl Failure {
     /// Adds the failure of another row of the same request.
     fn add(&mut self, error: CallError) {
         self.asked = self.asked.max(error.retry_after());
-        // One row that was not throttled makes the attempt count.
-        if self.is_throttled() {
+        // One row that was not throttled makes the attempt count, and one that failed says more
+        // than one that is not there.
+        if self.is_throttled() || self.error.is_lookup_miss() {
             self.error = error;
         }
     }
@@ -257,6 +259,7 @@ impl Runner {
         match outcome {
             Attempt::Done(Ok(answer)) => answer
                 .and_then(|answer| fit(&self.site, answer, args.num_rows()))
+                .map(|answer| mark_misses(&self.site, answer))
                 .map_err(Failure::new),
             Attempt::Done(Err(payload)) => Err(Failure::new(panicked(self.name(), payload))),
             Attempt::TooLong => {
@@ -431,6 +434,10 @@ impl Runner {
         calls: CallRuns,
         error: CallError,
     ) -> Result<(), CallError> {
+        if let Some(values) = missed(&self.site, &error, rows) {
+            self.settled.answered.push((calls, values));
+            return Ok(());
+        }
         let values = replacement(&self.site, &error, rows)?;
         self.settled.replaced.push(Replaced { calls, values, error, fallback: false });
         Ok(())

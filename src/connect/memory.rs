@@ -1,0 +1,129 @@
+//! Lookup tables in the memory of the process.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
+use datafusion::arrow::compute::{filter_record_batch, take};
+use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::arrow::error::ArrowError;
+use datafusion::arrow::row::{RowConverter, SortField};
+use datafusion::common::cast::as_boolean_array;
+use datafusion::common::{DFSchema, plan_err};
+use datafusion::error::Result;
+use datafusion::logical_expr::execution_props::ExecutionProps;
+use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext;
+use datafusion::logical_expr::{BinaryExpr, Expr};
+use datafusion::physical_expr::create_physical_expr;
+use farcall_udf::{
+    ArgBatch, AsyncBatchLookupFunction, CallContext, CallError, LookupAnswer, LookupProvider,
+    LookupQuery,
+};
+
+/// A lookup table whose rows are held in memory: for tests, and for small tables that change never.
+#[derive(Debug, Clone)]
+pub struct MemoryLookup {
+    rows: RecordBatch,
+    schema: SchemaRef,
+    key: Vec<usize>,
+}
+
+impl MemoryLookup {
+    /// Makes a table of rows, found by the columns of `key`; a key may have several rows.
+    ///
+    /// # Errors
+    /// A planning error for a key column that the rows do not have.
+    pub fn try_new(rows: RecordBatch, key: &[&str]) -> Result<Self> {
+        let schema = rows.schema();
+        let mut columns = Vec::with_capacity(key.len());
+        for name in key {
+            match schema.index_of(name) {
+                Ok(column) => columns.push(column),
+                Err(_) => return plan_err!("the rows have no key column {name}"),
+            }
+        }
+        Ok(Self { rows, schema, key: columns })
+    }
+
+    /// Returns the rows that meet conditions; NULL does not.
+    fn filtered(&self, filters: &[Expr]) -> Result<RecordBatch> {
+        let schema = DFSchema::try_from(Arc::clone(&self.schema))?;
+        let (properties, context) = (ExecutionProps::new(), PhysicalPlanningContext::default());
+        let mut rows = self.rows.clone();
+        for filter in filters {
+            let filter = create_physical_expr(filter, &schema, &properties, &context)?;
+            let passes = filter.evaluate(&rows)?.into_array(rows.num_rows())?;
+            let passes: &BooleanArray = as_boolean_array(&passes)?;
+            rows = filter_record_batch(&rows, passes)?;
+        }
+        Ok(rows)
+    }
+}
+
+impl LookupProvider for MemoryLookup {
+    fn schema(&self) -> &SchemaRef {
+        &self.schema
+    }
+
+    fn key(&self) -> &[usize] {
+        &self.key
+    }
+
+    /// Takes comparisons of a column with a constant.
+    fn takes_filter(&self, filter: &Expr) -> bool {
+        let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return false };
+        let constant = |expr: &Expr| matches!(expr, Expr::Literal(value, _) if !value.is_null());
+        let column = |expr: &Expr| matches!(expr, Expr::Column(_));
+        op.supports_propagation()
+            && (column(left) && constant(right) || constant(left) && column(right))
+    }
+
+    fn lookup(&self, query: &LookupQuery) -> Result<Arc<dyn AsyncBatchLookupFunction>> {
+        let rows = self.filtered(&query.filters)?;
+        let keys = rows.project(&self.key)?;
+        let sort = keys.schema_ref().fields().iter();
+        let sort = sort.map(|field| SortField::new(field.data_type().clone())).collect();
+        let converter = RowConverter::new(sort)?;
+        let mut by_key: HashMap<Box<[u8]>, Vec<u32>> = HashMap::new();
+        for (row, key) in converter.convert_columns(keys.columns())?.iter().enumerate() {
+            by_key.entry(key.data().into()).or_default().push(row as u32);
+        }
+        let columns = query.answered(&self.key);
+        let columns = columns.map(|column| Arc::clone(rows.column(column))).collect();
+        Ok(Arc::new(MemoryFunction { columns, by_key, converter }))
+    }
+}
+
+/// The lookup of one place in a query.
+#[derive(Debug)]
+struct MemoryFunction {
+    columns: Vec<ArrayRef>,
+    by_key: HashMap<Box<[u8]>, Vec<u32>>,
+    converter: RowConverter,
+}
+
+impl MemoryFunction {
+    fn find(&self, keys: &ArgBatch) -> Result<LookupAnswer, ArrowError> {
+        let (mut rows, mut of_row) = (Vec::new(), Vec::new());
+        for (key, data) in self.converter.convert_columns(keys.columns())?.iter().enumerate() {
+            let found = self.by_key.get(data.data()).map_or(&[][..], Vec::as_slice);
+            rows.extend_from_slice(found);
+            of_row.extend(found.iter().map(|_| key as u32));
+        }
+        let rows = UInt32Array::from(rows);
+        let columns = self.columns.iter().map(|column| take(column, &rows, None));
+        Ok(LookupAnswer::new(columns.collect::<Result<_, _>>()?, of_row))
+    }
+}
+
+#[async_trait]
+impl AsyncBatchLookupFunction for MemoryFunction {
+    async fn lookup_batch(
+        &self,
+        keys: ArgBatch,
+        _: &CallContext,
+    ) -> Result<LookupAnswer, CallError> {
+        self.find(&keys).map_err(|error| CallError::function("a lookup in memory", error))
+    }
+}

@@ -1,0 +1,338 @@
+//! Reads `/*+ LOOKUP('table' = 'u', ..) */` and carries its options to the table that it names.
+//!
+//! The table `users AS u` becomes `(SELECT * FROM users WHERE __lookup_hint('u', options)) AS u`; the
+//! rule `lookup_join` takes the condition off and uses the options.
+
+use std::collections::BTreeMap;
+use std::ops::ControlFlow;
+use std::sync::LazyLock;
+
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::{internal_err, plan_err};
+use datafusion::error::{DataFusionError, Result};
+use datafusion::logical_expr::{
+    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
+};
+use datafusion::sql::parser::Statement;
+use datafusion::sql::sqlparser::ast::{
+    Ident, Select, TableAlias, TableFactor, TableWithJoins, VisitorMut,
+};
+use datafusion::sql::sqlparser::parser::Parser;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
+use farcall_planner::LOOKUP_HINT;
+use farcall_udf::{CallError, CallOptions};
+
+use crate::sql::dialect::dialect;
+use crate::sql::model_statement::normalize;
+use crate::sql::statement_parts::visit_queries;
+use crate::sql::types::sql_text;
+
+/// The options of the hint, each with the call option that it sets.
+const OPTIONS: [(&str, &str); 13] = [
+    ("async", "mode"),
+    ("output_mode", "output_mode"),
+    ("capacity", "buffer_capacity"),
+    ("timeout", "timeout"),
+    ("retry_predicate", "retry_predicate"),
+    ("retry_strategy", "retry_strategy"),
+    ("fixed_delay", "retry_delay"),
+    ("max_attempts", "max_attempts"),
+    ("max_batch_size", "max_batch_size"),
+    ("batch_timeout", "batch_timeout"),
+    ("dedup", "dedup"),
+    ("cache", "cache"),
+    ("cache_ttl", "cache_ttl"),
+];
+
+/// The options that say together how a miss is tried again.
+const RETRY: [&str; 4] = ["retry_predicate", "retry_strategy", "fixed_delay", "max_attempts"];
+
+/// One hint: the table that it names, and the options, one `name=value` a line.
+#[derive(Debug, PartialEq)]
+struct Hint {
+    table: String,
+    options: String,
+}
+
+/// Carries the options of every LOOKUP hint to its table.
+///
+/// # Errors
+/// A planning error that names the option and what is accepted, or the table that is not there.
+pub(crate) fn rewrite(statement: &mut Statement) -> Result<()> {
+    match visit_queries(statement, |part| part.visit(&mut Hints)) {
+        Some(ControlFlow::Break(error)) => Err(error),
+        Some(ControlFlow::Continue(())) | None => Ok(()),
+    }
+}
+
+struct Hints;
+
+impl VisitorMut for Hints {
+    type Break = DataFusionError;
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<DataFusionError> {
+        match rewrite_select(select) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(error) => ControlFlow::Break(error),
+        }
+    }
+}
+
+fn rewrite_select(select: &mut Select) -> Result<()> {
+    let mut known: Vec<String> = Vec::new();
+    for hint in std::mem::take(&mut select.optimizer_hints) {
+        for Hint { table, options } in read(&hint.text)? {
+            if known.contains(&table) {
+                return plan_err!("LOOKUP hint: table '{table}' has two hints");
+            }
+            if !apply(&mut select.from, &table, &options)? {
+                return plan_err!(
+                    "LOOKUP hint: no table '{table}' in FROM; it is named by its alias if it has one"
+                );
+            }
+            known.push(table);
+        }
+    }
+    Ok(())
+}
+
+/// Puts the options below the table of that name; `false` if there is none.
+fn apply(from: &mut [TableWithJoins], table: &str, options: &str) -> Result<bool> {
+    for tables in from {
+        let joined = tables.joins.iter_mut().map(|join| &mut join.relation);
+        for factor in std::iter::once(&mut tables.relation).chain(joined) {
+            match factor {
+                TableFactor::NestedJoin { table_with_joins, .. } => {
+                    if apply(std::slice::from_mut(table_with_joins), table, options)? {
+                        return Ok(true);
+                    }
+                }
+                factor => {
+                    if apply_to(factor, table, options)? {
+                        return Ok(true);
+                    }
+                }
+            }
+        }
+    }
+    Ok(false)
+}
+
+fn apply_to(factor: &mut TableFactor, table: &str, options: &str) -> Result<bool> {
+    let TableFactor::Table { name, alias, .. } = factor else { return Ok(false) };
+    let Some(last) = name.0.last().and_then(|part| part.as_ident()) else { return Ok(false) };
+    let shown = alias.as_ref().map_or(last, |alias| &alias.name);
+    if normalize(shown) != table {
+        return Ok(false);
+    }
+    let alias = alias.clone().unwrap_or_else(|| TableAlias {
+        explicit: true,
+        name: Ident::clone(last),
+        columns: vec![],
+        at: None,
+    });
+    let text = format!(
+        "SELECT * FROM {name} WHERE {LOOKUP_HINT}({}, {})",
+        sql_text(table),
+        sql_text(options)
+    );
+    let subquery = Parser::new(&dialect()).try_with_sql(&text)?.parse_query()?;
+    *factor = TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None };
+    Ok(true)
+}
+
+/// Reads the LOOKUP hints of one comment; other hints are not ours.
+fn read(text: &str) -> Result<Vec<Hint>> {
+    let bad = |message: &str| plan_err!("LOOKUP hint: {message}");
+    let tokens = Tokenizer::new(&dialect(), text).tokenize();
+    let Ok(tokens) = tokens else { return Ok(vec![]) };
+    let tokens: Vec<Token> =
+        tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
+    let mut hints = Vec::new();
+    let mut rest = tokens.as_slice();
+    while let Some((first, behind)) = rest.split_first() {
+        rest = behind;
+        let is_lookup =
+            matches!(first, Token::Word(word) if word.value.eq_ignore_ascii_case("lookup"));
+        if !is_lookup {
+            continue;
+        }
+        let Some((Token::LParen, behind)) = rest.split_first() else {
+            return bad("expected ('table' = '..', ..)");
+        };
+        let Some(end) = behind.iter().position(|token| *token == Token::RParen) else {
+            return bad("the closing parenthesis is missing");
+        };
+        hints.push(read_hint(&behind[..end])?);
+        rest = &behind[end + 1..];
+    }
+    Ok(hints)
+}
+
+fn read_hint(tokens: &[Token]) -> Result<Hint> {
+    let mut table = None;
+    let mut given: BTreeMap<String, String> = BTreeMap::new();
+    let mut options = CallOptions::new();
+    for pair in tokens.split(|token| *token == Token::Comma) {
+        let [key, Token::Eq, value] = pair else {
+            return plan_err!("LOOKUP hint: an option is written 'key' = 'value'");
+        };
+        let (Some(key), Some(value)) = (text_of(key), text_of(value)) else {
+            return plan_err!("LOOKUP hint: an option is written 'key' = 'value'");
+        };
+        let name = key.to_lowercase().replace('-', "_");
+        if name == "table" {
+            table = Some(value.clone());
+        } else {
+            set(&mut options, key, &name, value)?;
+        }
+        if given.insert(name, value.clone()).is_some() {
+            return plan_err!("LOOKUP hint: option '{key}' stands twice");
+        }
+    }
+    let Some(table) = table else {
+        return plan_err!("LOOKUP hint: option 'table' is missing, the alias or the table's name");
+    };
+    let missing: Vec<&str> = RETRY.into_iter().filter(|name| !given.contains_key(*name)).collect();
+    if !missing.is_empty() && missing.len() < RETRY.len() {
+        return plan_err!(
+            "LOOKUP hint: the options {} go together, missing {}",
+            quoted(RETRY),
+            quoted(missing)
+        );
+    }
+    let options = options.entries().into_iter().map(|(name, value)| format!("{name}={value}"));
+    Ok(Hint { table, options: options.collect::<Vec<_>>().join("\n") })
+}
+
+fn set(options: &mut CallOptions, key: &str, name: &str, value: &str) -> Result<()> {
+    let Some((_, option)) = OPTIONS.into_iter().find(|(known, _)| *known == name) else {
+        let accepted = ["table"].into_iter().chain(OPTIONS.map(|(known, _)| known));
+        return plan_err!("LOOKUP hint: no option '{key}', accepted are {}", quoted(accepted));
+    };
+    let value = match (name, value.to_lowercase().as_str()) {
+        ("async", "true") => "async",
+        ("async", "false") => "sync",
+        ("async", _) => {
+            return plan_err!(
+                "LOOKUP hint: option '{key}': value '{value}' is not accepted, accepted are \
+                 'true', 'false'"
+            );
+        }
+        _ => value,
+    };
+    options.set(option, value).map_err(|error| match error {
+        CallError::BadOption { message, .. } => {
+            DataFusionError::Plan(format!("LOOKUP hint: option '{key}': {message}"))
+        }
+        other => other.into(),
+    })
+}
+
+/// Lists options as SQL writes them.
+fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
+    let names = names.into_iter().map(|name| format!("'{}'", name.replace('_', "-")));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn text_of(token: &Token) -> Option<&String> {
+    match token {
+        Token::SingleQuotedString(text) => Some(text),
+        _ => None,
+    }
+}
+
+/// The condition that carries a hint; the planner takes it off before anything runs.
+#[derive(Debug, PartialEq, Eq, Hash)]
+pub(crate) struct LookupHintUdf;
+
+impl ScalarUDFImpl for LookupHintUdf {
+    fn name(&self) -> &str {
+        LOOKUP_HINT
+    }
+
+    fn signature(&self) -> &Signature {
+        // Volatile, so that it is neither evaluated beforehand nor moved away from its table.
+        static SIGNATURE: LazyLock<Signature> = LazyLock::new(|| {
+            Signature::exact(vec![DataType::Utf8, DataType::Utf8], Volatility::Volatile)
+        });
+        &SIGNATURE
+    }
+
+    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
+        Ok(DataType::Boolean)
+    }
+
+    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        internal_err!("a LOOKUP hint was evaluated")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn options_are_read_in_flinks_words_and_ours() {
+        let text = " LOOKUP('table'='u', 'async'='true', 'output-mode'='allow_unordered', \
+                    'capacity'='10', 'timeout'='180s', 'retry-predicate'='lookup_miss', \
+                    'retry-strategy'='fixed_delay', 'fixed-delay'='10s', 'max-attempts'='3') ";
+        let options = "mode=async\noutput_mode=allow_unordered\nbuffer_capacity=10\ntimeout=3m\n\
+                       retry_strategy=fixed_delay\nretry_delay=10s\nmax_attempts=3\n\
+                       retry_predicate=lookup_miss";
+        assert_eq!(read(text).unwrap(), [Hint { table: "u".into(), options: options.into() }]);
+    }
+
+    #[test]
+    fn several_hints_stand_beside_those_of_others() {
+        let hints = read("BROADCAST(t), lookup('table'='a','cache'='memory') LOOKUP('table'='b')");
+        let tables: Vec<String> = hints.unwrap().into_iter().map(|hint| hint.table).collect();
+        assert_eq!(tables, ["a", "b"]);
+    }
+
+    #[test]
+    fn mistakes_name_the_option_and_what_is_accepted() {
+        for (hint, message) in [
+            ("LOOKUP", "expected ('table' = '..', ..)"),
+            ("LOOKUP('table'='u'", "the closing parenthesis is missing"),
+            ("LOOKUP(table='u')", "an option is written 'key' = 'value'"),
+            ("LOOKUP('async'='true')", "option 'table' is missing"),
+            (
+                "LOOKUP('tableName'='u')",
+                "no option 'tableName', accepted are 'table', 'async', 'output-mode', 'capacity',",
+            ),
+            ("LOOKUP('table'='u', 'time-out'='1s')", "no option 'time-out', accepted are"),
+            (
+                "LOOKUP('table'='u', 'async'='yes')",
+                "option 'async': value 'yes' is not accepted, accepted are 'true', 'false'",
+            ),
+            (
+                "LOOKUP('table'='u', 'output-mode'='both')",
+                "option 'output-mode': value 'both' is not accepted, accepted are 'ordered', 'allow_unordered'",
+            ),
+            (
+                "LOOKUP('table'='u', 'timeout'='300 si')",
+                "option 'timeout': value '300 si' is not accepted, accepted are durations",
+            ),
+            (
+                "LOOKUP('table'='u', 'capacity'='0')",
+                "option 'capacity': value 0 is not accepted, the least is 1",
+            ),
+            (
+                "LOOKUP('table'='u', 'timeout'='1s', 'timeout'='2s')",
+                "option 'timeout' stands twice",
+            ),
+            (
+                "LOOKUP('table'='u', 'max-attempts'='3')",
+                "go together, missing 'retry-predicate', 'retry-strategy', 'fixed-delay'",
+            ),
+            (
+                "LOOKUP('table'='u', 'retry-predicate'='exception', 'retry-strategy'='fixed_delay', 'fixed-delay'='1s', 'max-attempts'='3')",
+                "option 'retry-predicate': value 'exception' is not accepted, accepted are 'failure', 'lookup_miss'",
+            ),
+        ] {
+            let error = read(hint).unwrap_err().to_string();
+            assert!(error.contains(message), "{hint}: {error}");
+        }
+    }
+}

@@ -1,0 +1,8 @@
+//! Lookup joins: rows as DataFusion's own joins give them, keys looked up as rarely as may be.
+
+mod equivalence;
+mod http;
+mod keys;
+mod plans;
+mod refused;
+mod sql;

@@ -1,0 +1,115 @@
+//! How often keys are looked up.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
+use datafusion::datasource::MemTable;
+
+use crate::support::lookups::{Store, Stores};
+
+/// 100,000 rows with 5,000 distinct keys, of which every other one is in the table.
+fn many(max_keys: usize, partitions: usize) -> Stores {
+    let mut stores = Stores::new(partitions);
+    let keys: ArrayRef = Arc::new(Int64Array::from_iter_values((0..100_000).map(|x| x % 5_000)));
+    let rows = RecordBatch::try_from_iter([("k", keys)]).unwrap();
+    let parts = (0..4).map(|part| vec![rows.slice(part * 25_000, 25_000)]).collect();
+    let table = MemTable::try_new(rows.schema(), parts).unwrap();
+    stores.farcall.context().register_table("many", Arc::new(table)).unwrap();
+    let ids: ArrayRef = Arc::new(Int64Array::from_iter_values((0..5_000).map(|id| 2 * id)));
+    let rows = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    stores.add("even", Store::new(rows.clone(), &["id"]).max_keys(max_keys), rows);
+    stores
+}
+
+const JOIN: &str = "SELECT count(*) AS n FROM many LEFT JOIN even ON many.k = even.id";
+
+#[tokio::test]
+async fn each_key_is_looked_up_once_a_query() {
+    let stores = many(100, 4);
+    for _ in 0..2 {
+        assert_eq!(stores.rows(JOIN).await, ["|100000|"]);
+        let requests = stores.requests["even"].take();
+        assert!(requests.iter().all(|keys| keys.len() <= 32), "32 is the default");
+        let mut keys: Vec<String> = requests.into_iter().flatten().collect();
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), 5_000);
+    }
+}
+
+#[tokio::test]
+async fn no_key_is_looked_up_twice_while_it_is_cached() {
+    let stores = many(100, 4);
+    stores.set("cache", "memory").await;
+    stores.set("dedup", "false").await;
+    for keys in [5_000, 0] {
+        assert_eq!(stores.rows(JOIN).await, ["|100000|"]);
+        let seen = stores.requests["even"].take_keys();
+        assert_eq!((seen.len(), seen.values().sum::<usize>()), (keys, keys));
+    }
+}
+
+#[tokio::test]
+async fn each_key_is_looked_up_once_a_request_without_dedup() {
+    let stores = many(1_000, 1);
+    stores.set("dedup", "false").await;
+    stores.set("max_batch_size", "10000").await;
+    assert_eq!(stores.rows(JOIN).await, ["|100000|"]);
+    let requests = stores.requests["even"].take();
+    assert_eq!(requests.len(), 100);
+    for mut keys in requests {
+        assert_eq!(keys.len(), 1_000, "the provider's cap");
+        keys.sort();
+        keys.dedup();
+        assert_eq!(keys.len(), 1_000);
+    }
+}
+
+#[tokio::test]
+async fn null_keys_and_rows_that_cannot_match_are_not_looked_up() {
+    let stores = Stores::new(1);
+    let keys = async |sql: &str| -> Vec<i64> {
+        stores.check(sql).await;
+        let keys = stores.requests["users"].take_keys();
+        let mut keys: Vec<i64> = keys.keys().map(|key| key.parse().unwrap()).collect();
+        keys.sort();
+        keys
+    };
+    let all = keys("SELECT t.id, u.name FROM t LEFT JOIN users u ON t.k = u.id").await;
+    assert_eq!(all.len(), 40);
+    // Conditions on the joined row, or on the key, say beforehand that nothing can match.
+    let some = keys(
+        "SELECT t.id, u.name FROM t LEFT JOIN users u ON t.k = u.id AND t.a = 1 AND u.id < 10",
+    )
+    .await;
+    assert!(!some.is_empty() && some.len() < 10 && some.iter().all(|key| *key < 10), "{some:?}");
+}
+
+#[tokio::test]
+async fn a_lookup_that_stands_twice_is_made_once() {
+    let stores = Stores::new(1);
+    let sql = "SELECT t.id, u.name, v.name AS w FROM t LEFT JOIN users u ON t.k = u.id \
+               LEFT JOIN users v ON t.k = v.id";
+    stores.check(sql).await;
+    assert!(stores.requests["users"].take_keys().values().all(|count| *count == 1));
+}
+
+#[tokio::test]
+async fn keys_that_are_calls_are_called_once_a_row() {
+    let stores = Stores::new(4);
+    stores.check("SELECT t.id, u.name FROM t JOIN users u ON f(t.a) - 1000000 = u.id").await;
+    assert_eq!(stores.requests["users"].take_keys().len(), 6);
+}
+
+#[tokio::test]
+async fn rows_keep_their_order_and_their_matches_theirs() {
+    let stores = Stores::new(1);
+    stores.set("max_batch_size", "3").await;
+    let rows =
+        stores.rows("SELECT t.id, u.name FROM t JOIN users u ON t.k = u.id WHERE t.id < 12").await;
+    let plain = stores.plain.sql("SELECT id, name FROM users").await.unwrap();
+    assert!(!plain.collect().await.unwrap().is_empty());
+    let ids: Vec<i64> =
+        rows.iter().map(|row| row.split('|').nth(1).unwrap().parse().unwrap()).collect();
+    assert!(ids.is_sorted() && ids.len() > 12, "{ids:?}");
+}
