@@ -74,7 +74,7 @@ logical_plan:
         TableScan: t projection=[x]
 physical_plan:
   ProjectionExec: expr=[x@0 as x, __async_0@1 as v]
-    FilterExec: __async_0@1 > 1005000
+    StreamingFilterExec: __async_0@1 > 1005000
       AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100]
         DataSourceExec: partitions=.., partition_sizes=[..]
 call_sites: f 1
@@ -94,7 +94,7 @@ logical_plan:
           Filter: t.k < Int64(10)
             TableScan: t projection=[x, k]
 physical_plan:
-  FilterExec: __async_0@1, projection=[x@0]
+  StreamingFilterExec: __async_0@1, projection=[x@0]
     ProjectionExec: expr=[x@0 as x, __async_0@2 as __async_0]
       AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=32, window=100]
         FilterExec: k@1 < 10

@@ -51,7 +51,7 @@ async fn a_key_with_an_error_fails_alone() {
 #[tokio::test]
 async fn malformed_answers_say_what_and_where() {
     for (script, message) in [
-        (Script::Short, "users answered 1 rows for a request of 2 rows"),
+        (Script::Short, "users answered 1 row for a request of 2 rows"),
         (Script::Body("{\"rows\": 1}".into()), "the body has no array \"rows\""),
         (Script::Body("{\"outputs\": []}".into()), "the body has no array \"rows\""),
         (Script::Body("rows".into()), "the body is not JSON"),

@@ -121,6 +121,10 @@ impl Grammar {
         let mut condition = String::new();
         if self.random.chance(60) {
             condition = format!(" WHERE {}", self.boolean(2, &columns, depth > 0));
+            // A condition on the groups of a subquery is its HAVING.
+            if self.features.contains("aggregate") && condition.contains('(') {
+                self.feature("having");
+            }
         }
         match self.random.below(10) {
             0..=2 => self.aggregate(&from, &condition, &columns, width),
