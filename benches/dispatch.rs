@@ -38,8 +38,8 @@ struct Scale {
     rows: usize,
 }
 
-const PARTS: [&str; 6] =
-    ["lognormal", "one_partition", "batch_function", "row_wise", "two_calls", "memory"];
+const PARTS: [&str; 7] =
+    ["lognormal", "one_partition", "batch_function", "row_wise", "two_calls", "limited", "memory"];
 
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
@@ -64,6 +64,7 @@ fn main() {
             "batch_function" => runtime.block_on(batch_function(scale)),
             "row_wise" => runtime.block_on(row_wise(scale)),
             "two_calls" => runtime.block_on(two_calls(scale)),
+            "limited" => runtime.block_on(limited(scale)),
             _ => memory(scale),
         }
     }
@@ -163,6 +164,31 @@ async fn one_partition(scale: Scale) {
     report("farcall", &mut ours);
     report("bare client", &mut bare);
     ratio("farcall / bare", &mut ratios, 1.05);
+}
+
+/// A server that refuses what exceeds 500 requests a second: how much of that is used, and how much is refused, once the
+/// limit is learned.
+async fn limited(scale: Scale) {
+    const LIMIT: usize = 500;
+    const WARM_UP: Duration = Duration::from_secs(8);
+    let rows = 20 * LIMIT / scale.rows;
+    println!("\na server that takes {LIMIT} requests a second: {rows} rows, one a request");
+    let server = TestServer::builder().max_requests_per_second(LIMIT).start();
+    let session = session(&[rows], &server.url(), "'max_batch_size' = '1'").await;
+    let frame = session.sql("SELECT id, PREDICT(m, id) FROM t").await.expect("a plan");
+    check(&frame.collect().await.expect("rows"), rows);
+    let counts = server.counts();
+    let (first, last) = (counts.starts[0], counts.starts[counts.starts.len() - 1]);
+    let warm = first + WARM_UP;
+    if last <= warm {
+        return println!("  done before the limit was learned");
+    }
+    let after = |times: &[Duration]| times.iter().filter(|time| **time >= warm).count();
+    let (all, refused) = (after(&counts.starts), after(&counts.throttled));
+    let used = (all - refused) as f64 / (last - warm).as_secs_f64() / LIMIT as f64;
+    println!("  used of the limit          {used:>8.3}   (the target is 0.9 at least)");
+    let share = refused as f64 / all as f64;
+    println!("  refused of all             {share:>8.4}   (the target is 0.02 at most)");
 }
 
 /// A batch function without latency, against the same as a synchronous function.

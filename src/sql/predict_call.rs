@@ -23,8 +23,13 @@ use crate::sql::statement_parts::{Part, visit_queries};
 /// Rewrites every PREDICT of a statement, in EXPLAIN and COPY too.
 pub(crate) fn rewrite(statement: &mut Statement, registry: &Arc<ModelRegistry>) -> Result<()> {
     let mut rewrite = |expr: &mut Expr| match expr {
-        Expr::CompoundFieldAccess { access_chain, .. } => {
-            access_chain.iter_mut().for_each(rewrite_access);
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            // What follows a name at once is a part of the name: `t.s['a']`.
+            let name = matches!(root.as_ref(), Expr::Identifier(_));
+            let is_part = |access: &&mut AccessExpr| {
+                name && matches!(access, AccessExpr::Dot(Expr::Identifier(_)))
+            };
+            access_chain.iter_mut().skip_while(is_part).for_each(rewrite_access);
             ControlFlow::Continue(())
         }
         Expr::Function(function) => match rewrite_call(function, registry) {

@@ -111,28 +111,6 @@ async fn one_poison_row_of_a_thousand_is_an_error_beside_999_values() {
     nothing_is_left(&session, &server).await;
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "measures throughput for 20 seconds: wants a machine to itself"]
-async fn a_server_that_takes_500_requests_a_second_is_used_up_and_rarely_refuses() {
-    let server = TestServer::builder().max_requests_per_second(500);
-    let options = "'max_batch_size' = '1', 'adaptive' = 'true'";
-    let (session, server) = setup(500 * 20, server, options).await;
-    let sql = "SELECT count(v) AS v FROM (SELECT PREDICT(m, id) AS v FROM big)";
-    let begun = Instant::now();
-    assert_eq!(rows(&session, sql).await.unwrap(), ["|10000|"]);
-    let counts = server.counts();
-    let (first, last) = (counts.starts[0], counts.starts[counts.starts.len() - 1]);
-    let warm = first + Duration::from_secs(8);
-    let after = |times: &[Duration]| times.iter().filter(|time| **time >= warm).count();
-    let (all, refused) = (after(&counts.starts), after(&counts.throttled));
-    let rate = (all - refused) as f64 / (last - warm).as_secs_f64();
-    let share = refused as f64 / all as f64;
-    println!("{:?}: {rate:.0} a second, {:.2} % refused", begun.elapsed(), share * 100.0);
-    assert!(share < 0.02, "{refused} of {all} answers were refusals");
-    assert!(rate > 0.9 * 500.0, "{rate:.0} a second of 500 were used");
-    nothing_is_left(&session, &server).await;
-}
-
 /// A function of the user that posts 64 rows in a request.
 #[derive(Debug)]
 struct Remote {

@@ -96,6 +96,17 @@ async fn rows_are_written_by_insert_and_create_table_and_copy() {
 }
 
 #[tokio::test]
+async fn fields_are_read_as_datafusion_reads_them() {
+    let remote = remote().await;
+    let create = "CREATE TABLE f AS SELECT named_struct('a', 1, 'b', named_struct('c', 2)) AS s";
+    remote.rows(create).await.unwrap();
+    for field in ["s['a']", "f.s['a']", "f.s.a", "s.b['c'] - 1", "f.s['b'].c - 1"] {
+        let sql = format!("SELECT {field} FROM f");
+        assert_eq!(remote.rows(&sql).await, Ok(vec!["|1|".to_owned()]), "{sql}");
+    }
+}
+
+#[tokio::test]
 async fn a_failed_call_leaves_no_table_behind() {
     let remote =
         Remote::new(TestServer::builder().always(Script::Status(404, vec![], "".into())), "").await;
