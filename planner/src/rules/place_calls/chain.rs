@@ -14,17 +14,6 @@ use crate::guard::{Guard, is_true};
 use crate::logical::{AsyncCalc, CallColumn};
 use crate::rewrite::{calculate, columns, filter};
 
-/// The beginning of the names that DataFusion gives to fields of structs when it reads them early.
-const EXTRACTED: &str = "__datafusion_extracted";
-
-/// Says whether a column is such a field.
-///
-/// DataFusion takes every column of that name for its own when it comes by again, and fails on one
-/// that has lost its alias.
-fn has_extracted(schema: &DFSchema) -> bool {
-    schema.fields().iter().any(|field| field.name().starts_with(EXTRACTED))
-}
-
 /// A run of projections, aliases and calls (and filters on calls), taken apart.
 pub(super) struct Chain {
     /// The columns of the run's top, over the columns of `base` and the results of the steps.
@@ -110,9 +99,7 @@ impl Chain {
                 let outputs = chain.write_all(&exprs, projection.input.schema())?;
                 Ok(Self { outputs, ..chain })
             }
-            LogicalPlan::SubqueryAlias(alias) if !has_extracted(&alias.schema) => {
-                Self::below(&alias.input, filters)
-            }
+            LogicalPlan::SubqueryAlias(alias) => Self::below(&alias.input, filters),
             LogicalPlan::Filter(filter) if filters => {
                 let mut chain = Self::below(&filter.input, filters)?;
                 let predicate = chain.write(&filter.predicate, filter.input.schema())?;
