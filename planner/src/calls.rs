@@ -16,7 +16,7 @@ pub(crate) fn find_call(expr: &Expr) -> Option<&AsyncUdf> {
 }
 
 /// Says whether `test` holds for an expression or for a part of it.
-pub(crate) fn any_part(expr: &Expr, test: impl Fn(&Expr) -> bool) -> bool {
+pub(crate) fn any_part(expr: &Expr, mut test: impl FnMut(&Expr) -> bool) -> bool {
     let mut found = false;
     // The closure never fails, so neither does the walk.
     let _ = expr.apply(|part| {
@@ -37,7 +37,7 @@ pub(crate) fn call_name(expr: &Expr) -> Option<String> {
     // The closure never fails, so neither does the walk.
     let _ = expr.apply(|part| {
         if let Expr::ScalarFunction(function) = part
-            && (find_call(part).is_some() || function.func.as_async().is_some())
+            && is_async(part)
         {
             name = Some(function.name().to_owned());
             return Ok(TreeNodeRecursion::Stop);
@@ -45,6 +45,16 @@ pub(crate) fn call_name(expr: &Expr) -> Option<String> {
         Ok(TreeNodeRecursion::Continue)
     });
     name
+}
+
+/// Says whether the expression itself calls an async function, ours or one that nobody has wrapped.
+pub(crate) fn is_async(expr: &Expr) -> bool {
+    match expr {
+        Expr::ScalarFunction(function) => {
+            find_call(expr).is_some() || function.func.as_async().is_some()
+        }
+        _ => false,
+    }
 }
 
 /// Says whether an async call stands among the arguments of a call.

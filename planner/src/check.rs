@@ -7,12 +7,16 @@ use datafusion_expr::{DmlStatement, Expr, LogicalPlan};
 
 use crate::calls::{any_part, call_name, has_call, has_nested_call};
 use crate::logical::AsyncCalc;
+use crate::presence::plan_has_call;
 
 /// Checks that every async call stands in an [`AsyncCalc`].
 ///
 /// Rules can be switched off by configuration, so a session runs this on every plan before it makes
 /// operators. The error names the clause and says what to write instead.
 pub fn check_calls(plan: &LogicalPlan) -> Result<()> {
+    if !plan_has_call(plan)? {
+        return Ok(());
+    }
     plan.apply_with_subqueries(|node| {
         if let Some(calc) = AsyncCalc::find(node) {
             for column in calc.calls() {

@@ -8,6 +8,7 @@ use datafusion_common::{Result, plan_err};
 use datafusion_expr::{Expr, LogicalPlan, TableScan, TableSource};
 use farcall_udf::{CallOptions, LookupTable};
 
+use crate::presence::plan_has_lookup;
 use crate::rules::{Planned, plan_join};
 
 /// The name of the condition that carries the options of a LOOKUP hint to the table it names.
@@ -36,21 +37,6 @@ impl LookupSource {
     pub(crate) fn of(scan: &TableScan, tables: &dyn LookupTables) -> Option<Self> {
         tables.find(scan.source.as_ref())
     }
-}
-
-/// Says whether a plan reads a lookup table anywhere.
-pub(crate) fn reads_lookup_table(plan: &LogicalPlan, tables: &dyn LookupTables) -> Result<bool> {
-    let mut found = false;
-    plan.apply_with_subqueries(|node| {
-        if let LogicalPlan::TableScan(scan) = node {
-            found |= LookupSource::of(scan, tables).is_some();
-        }
-        Ok(match found {
-            true => TreeNodeRecursion::Stop,
-            false => TreeNodeRecursion::Continue,
-        })
-    })?;
-    Ok(found)
 }
 
 /// Reads the options of a LOOKUP hint, if the condition is one.
@@ -83,6 +69,9 @@ pub(crate) fn hint(expr: &Expr) -> Option<(&str, &str)> {
 /// A session runs this beside [`check_calls`](crate::check_calls), on every plan before it makes
 /// operators. The error names the table and says what to write instead.
 pub fn check_lookups(plan: &LogicalPlan, tables: &dyn LookupTables) -> Result<()> {
+    if !plan_has_lookup(plan, tables)? {
+        return Ok(());
+    }
     plan.apply_with_subqueries(|node| {
         node.apply_expressions(check_hint)?;
         match node {

@@ -1,79 +1,110 @@
-//! [`plan_has_call`], which every rule asks first and which is cheap for a plan without calls.
+//! [`plan_has_call`] and [`plan_has_lookup`], which the rules ask first and which are cheap for a plan
+//! that holds neither.
 //!
-//! Fifteen rules run one after another, up to three times, over plans most of which hold no call at
+//! Twenty rules run one after another, up to three times, over plans most of which hold no call at
 //! all. Asking each time by a walk over all expressions would be a noticeable part of planning. So
 //! the answer "none" is remembered by the identity of the root's inputs: while they are the same
 //! allocations, only the root itself is looked at.
 
 use std::cell::RefCell;
 use std::sync::{Arc, Weak};
+use std::thread::LocalKey;
 
 use datafusion_common::Result;
 use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_expr::{Distinct, DistinctOn, Expr, LogicalPlan};
 
-use crate::calls::{any_part, find_call};
+use crate::calls::{any_part, is_async};
+use crate::lookup::{LookupSource, LookupTables, hint};
+
+/// The inputs of the last plan that was found to hold nothing of a kind.
+///
+/// An optimizer runs its rules on one thread. A weak reference keeps the address from being given to
+/// another plan, and what is shared is never changed in place: `Arc::make_mut` moves it away from its
+/// weak references first. So an input that is alive at the same address is the same.
+type Without = LocalKey<RefCell<Vec<Weak<LogicalPlan>>>>;
 
 thread_local! {
-    /// The inputs of the last plan that was found to hold no call.
-    ///
-    /// An optimizer runs its rules on one thread. A weak reference keeps the address from being given
-    /// to another plan, and what is shared is never changed in place: `Arc::make_mut` moves it away
-    /// from its weak references first. So an input that is alive at the same address is the same.
     static WITHOUT_CALL: RefCell<Vec<Weak<LogicalPlan>>> = const { RefCell::new(Vec::new()) };
+    static WITHOUT_LOOKUP: RefCell<Vec<Weak<LogicalPlan>>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Says whether an async call stands anywhere in the plan, in its subqueries too.
+/// Says whether an async call stands anywhere in the plan, in its subqueries too; also one of a
+/// function that nobody has wrapped yet.
 pub(crate) fn plan_has_call(plan: &LogicalPlan) -> Result<bool> {
+    plan_holds(plan, &WITHOUT_CALL, |_| false, is_async)
+}
+
+/// Says whether the plan reads a lookup table or holds a hint for one, in its subqueries too.
+pub(crate) fn plan_has_lookup(plan: &LogicalPlan, tables: &dyn LookupTables) -> Result<bool> {
+    let reads = |node: &LogicalPlan| match node {
+        LogicalPlan::TableScan(scan) => LookupSource::of(scan, tables).is_some(),
+        _ => false,
+    };
+    plan_holds(plan, &WITHOUT_LOOKUP, reads, |part| hint(part).is_some())
+}
+
+/// Says whether one of the tests holds for a node of the plan or for a part of its expressions.
+fn plan_holds(
+    plan: &LogicalPlan,
+    without: &'static Without,
+    node: impl Fn(&LogicalPlan) -> bool,
+    part: impl Fn(&Expr) -> bool,
+) -> Result<bool> {
     let inputs = shared_inputs(plan);
-    if is_known(&inputs) {
-        return root_has_call(plan);
+    if is_known(&inputs, without) {
+        let (found, subquery) = look_at_root(plan, &part)?;
+        // A subquery of the root is taken for one that was never looked at.
+        return if subquery { walk(plan, &node, &part) } else { Ok(found) };
     }
-    let found = plan_has(plan, is_call)?;
+    let found = walk(plan, &node, &part)?;
     if !found {
-        WITHOUT_CALL.replace(inputs.into_iter().map(Arc::downgrade).collect());
+        let inputs = inputs.into_iter().map(Arc::downgrade).collect();
+        without.with_borrow_mut(|known| *known = inputs);
     }
     Ok(found)
 }
 
-/// Says whether `test` holds for a part of an expression of the plan, in its subqueries too.
-pub(crate) fn plan_has(plan: &LogicalPlan, test: impl Fn(&Expr) -> bool) -> Result<bool> {
+fn walk(
+    plan: &LogicalPlan,
+    node_test: impl Fn(&LogicalPlan) -> bool,
+    part_test: impl Fn(&Expr) -> bool,
+) -> Result<bool> {
     let mut found = false;
     plan.apply_with_subqueries(|node| {
-        node.apply_expressions(|expr| {
-            found |= any_part(expr, &test);
-            Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
-        })?;
+        found |= node_test(node);
+        if !found {
+            node.apply_expressions(|expr| {
+                found |= any_part(expr, &part_test);
+                Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
+            })?;
+        }
         Ok(if found { TreeNodeRecursion::Stop } else { TreeNodeRecursion::Continue })
     })?;
     Ok(found)
 }
 
-fn is_call(part: &Expr) -> bool {
-    find_call(part).is_some()
-}
-
-/// Looks at the expressions of one node; a subquery in them is taken for one that may hold a call.
-fn root_has_call(plan: &LogicalPlan) -> Result<bool> {
-    let (mut call, mut subquery) = (false, false);
+/// Looks at the expressions of one node: for what is sought, and for subqueries.
+fn look_at_root(plan: &LogicalPlan, test: impl Fn(&Expr) -> bool) -> Result<(bool, bool)> {
+    let (mut found, mut subquery) = (false, false);
     plan.apply_expressions(|expr| {
-        call |= any_part(expr, is_call);
-        subquery |= any_part(expr, |part| {
-            matches!(
+        found |= any_part(expr, |part| {
+            subquery |= matches!(
                 part,
                 Expr::Exists(_)
                     | Expr::InSubquery(_)
                     | Expr::SetComparison(_)
                     | Expr::ScalarSubquery(_)
-            )
+            );
+            test(part)
         });
         Ok(TreeNodeRecursion::Continue)
     })?;
-    if subquery { plan_has(plan, is_call) } else { Ok(call) }
+    Ok((found, subquery))
 }
 
-fn is_known(inputs: &[&Arc<LogicalPlan>]) -> bool {
-    WITHOUT_CALL.with_borrow(|known| {
+fn is_known(inputs: &[&Arc<LogicalPlan>], without: &'static Without) -> bool {
+    without.with_borrow(|known| {
         !inputs.is_empty()
             && inputs.len() == known.len()
             && inputs.iter().zip(known).all(|(input, known)| Arc::as_ptr(input) == known.as_ptr())

@@ -30,7 +30,8 @@ use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::calls::Names;
 use crate::logical::LookupJoinType;
-use crate::lookup::{LookupTables, reads_lookup_table};
+use crate::lookup::LookupTables;
+use crate::presence::plan_has_lookup;
 use crate::sites::SiteCounter;
 use key::find_key;
 use pairs::Pairs;
@@ -60,7 +61,7 @@ impl OptimizerRule for LookupJoin {
         plan: LogicalPlan,
         _: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
-        if !reads_lookup_table(&plan, self.tables.as_ref())? {
+        if !plan_has_lookup(&plan, self.tables.as_ref())? {
             return Ok(Transformed::no(plan));
         }
         let mut names = Names::after(&plan)?;

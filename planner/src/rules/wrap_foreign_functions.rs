@@ -19,7 +19,7 @@ use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::AnalyzerRule;
 use farcall_udf::AsyncUdf;
 
-use crate::presence::plan_has;
+use crate::presence::plan_has_call;
 use crate::rewrite::map_parts;
 
 /// Wraps foreign async functions.
@@ -33,7 +33,7 @@ impl AnalyzerRule for WrapForeignFunctions {
 
     fn analyze(&self, plan: LogicalPlan, _: &ConfigOptions) -> Result<LogicalPlan> {
         // Looking is cheaper than rewriting, and most plans hold no such function.
-        if !plan_has(&plan, is_foreign)? {
+        if !plan_has_call(&plan)? {
             return Ok(plan);
         }
         let mut wrapped = false;
@@ -45,10 +45,6 @@ impl AnalyzerRule for WrapForeignFunctions {
         })
         .data()
     }
-}
-
-fn is_foreign(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarFunction(call) if call.func.as_async().is_some())
 }
 
 fn wrap(expr: Expr) -> Transformed<Expr> {

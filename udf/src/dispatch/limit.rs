@@ -71,7 +71,7 @@ impl Outcome {
 
 /// Bounds the attempts at one function in a runtime.
 ///
-/// Those who wait stand in a [`Queue`], the first of whom waits for places and rates. Whoever gives
+/// Those who wait stand in a queue, the first of whom waits for places and rates. Whoever gives
 /// up waiting leaves nothing reserved.
 #[derive(Debug)]
 pub struct Limiter {
