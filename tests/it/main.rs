@@ -31,5 +31,6 @@ mod settings;
 mod shapes;
 mod sql_examples;
 mod statements;
+mod stores;
 mod streaming;
 mod support;

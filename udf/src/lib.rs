@@ -35,7 +35,7 @@ pub use error::{CallError, ErrorClass};
 pub use function::{ArgBatch, AsyncBatchFunction, AsyncFunction, AsyncScalarFunction};
 pub use lookup::{
     AsyncBatchLookupFunction, LOOKUP_GROUP, LookupAnswer, LookupProvider, LookupQuery,
-    LookupRecipeFn, LookupTable,
+    LookupRecipeFn, LookupScan, LookupTable,
 };
 pub use options::{
     Cache, CallOptions, DEFAULT_BATCH_SIZE, Mode, OnError, OptionInfo, OutputMode, RetryPredicate,

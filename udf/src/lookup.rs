@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use async_trait::async_trait;
 use datafusion_common::{Result, plan_err};
 use datafusion_expr::Expr;
+use futures::stream::BoxStream;
 
 use crate::answer::{ResponseMetadata, Usage};
 use crate::context::{CallContext, FunctionContext};
@@ -70,6 +71,21 @@ pub trait AsyncBatchLookupFunction: fmt::Debug + Send + Sync + 'static {
     async fn close(&self) -> Result<(), CallError> {
         Ok(())
     }
+}
+
+/// Reads a whole table, for a query without a key and for a cache that holds it in full.
+#[async_trait]
+pub trait LookupScan: fmt::Debug + Send + Sync + 'static {
+    /// Reads all rows once.
+    ///
+    /// Shape: batches of the columns of the [`LookupQuery`] that the scan was made for, in that
+    /// order and of the table's types, the key's own among them; rows in any order.
+    /// Errors: an `Err` in the stream ends it; the caller reads again from the start or gives up.
+    /// Cancel: dropping the stream ends the reading.
+    async fn scan(
+        &self,
+        ctx: &FunctionContext,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, CallError>>, CallError>;
 }
 
 /// The rows that one request found.
@@ -193,6 +209,15 @@ pub trait LookupProvider: fmt::Debug + Send + Sync + 'static {
     /// # Errors
     /// A planning error that names the table and the option for what cannot work.
     fn lookup(&self, query: &LookupQuery) -> Result<Arc<dyn AsyncBatchLookupFunction>>;
+
+    /// Makes what reads all rows of the columns of `query` that meet its filters; `None`, the
+    /// default, if rows are only found by key.
+    ///
+    /// # Errors
+    /// As [`LookupProvider::lookup`].
+    fn scan(&self, _query: &LookupQuery) -> Result<Option<Arc<dyn LookupScan>>> {
+        Ok(None)
+    }
 }
 
 /// Writes what another process needs to rebuild a lookup, `None` if it cannot travel.

@@ -1,4 +1,4 @@
-//! What the tests stand on: twins, a lazy oracle, a model server.
+//! What the tests stand on: twins, a lazy oracle, a model server, real stores.
 
 pub mod lazy;
 pub mod lookups;
@@ -8,5 +8,6 @@ pub mod remote;
 pub mod rules;
 #[path = "server.rs"]
 pub mod server;
+pub mod store;
 pub mod threads;
 pub mod twins;
