@@ -1,14 +1,18 @@
-//! The SQL examples, as `farcall test sql-examples` runs them.
+//! The SQL examples, as `scripts/test` runs them: beside stores that hold what they look up.
 
-use std::path::Path;
+use std::process::Command;
 
-use farcall::cli::test_runner;
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_sql_examples_give_what_is_expected() {
-    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql-examples");
-    let mut report = vec![];
-    let summary = test_runner::run(&[examples], false, &mut report).await.unwrap();
-    assert_eq!(summary.failed, 0, "{}", String::from_utf8_lossy(&report));
-    assert!(summary.passed >= 8, "only {} examples were found", summary.passed);
+#[test]
+fn the_sql_examples_give_what_is_expected() {
+    let root = env!("CARGO_MANIFEST_DIR");
+    let output = Command::new(format!("{root}/scripts/with-stores"))
+        .args([env!("CARGO_BIN_EXE_farcall"), "test", "sql-examples"])
+        .current_dir(root)
+        .output()
+        .unwrap();
+    let report = String::from_utf8_lossy(&output.stdout);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{report}\n{told}");
+    let passed = report.lines().filter(|line| line.starts_with("ok ")).count();
+    assert!(passed >= 8, "only {passed} examples were found");
 }
