@@ -6,8 +6,11 @@ use crate::lookup::LookupConnector;
 use crate::models::ModelProvider;
 
 pub mod http;
+pub(crate) mod json;
 pub mod local;
 pub mod memory;
+pub(crate) mod secrets;
+pub(crate) mod template;
 
 /// Returns every provider that comes with farcall.
 pub fn providers() -> Vec<Arc<dyn ModelProvider>> {

@@ -8,8 +8,8 @@ use farcall_udf::CallError;
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, LOCATION, RETRY_AFTER};
 
-use super::excerpt::Secrets;
-use super::scan::{Kind, key_is, members, text_of};
+use crate::connect::json::{Kind, key_is, members, text_of};
+use crate::connect::secrets::Secrets;
 
 /// The longest delay taken over from a remote side; option `timeout` ends a request far earlier.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(24 * 60 * 60);

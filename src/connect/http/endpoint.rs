@@ -12,9 +12,9 @@ use reqwest::{Client, Response, Url};
 
 use super::classify::{Refusal, transport};
 use super::client::HttpClients;
-use super::excerpt::Secrets;
 use super::options::Limits;
 use super::rate::rate_hints;
+use crate::connect::secrets::Secrets;
 
 /// How much of an error's body is read.
 const MAX_ERROR_BYTES: usize = 4 * 1024;

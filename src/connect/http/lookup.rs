@@ -13,13 +13,12 @@ use farcall_udf::{
 };
 
 use super::EndpointTarget;
-use super::check::Mismatch;
 use super::endpoint::Endpoint;
-use super::excerpt::Secrets;
 use super::options::{HttpOptions, Owner, canonical};
-use super::scan::{Kind, elements};
-use super::types::unsupported;
-use super::wire::{Answer, Encoded, encode, row_error};
+use crate::connect::json::{
+    Answer, Encoded, Kind, Mismatch, elements, encode, row_error, unsupported,
+};
+use crate::connect::secrets::Secrets;
 use crate::lookup::{LookupConnector, LookupDefinition};
 
 /// The connector `http`.

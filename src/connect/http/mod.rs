@@ -15,20 +15,13 @@
 //!            ->  {"rows": [null | object | [object, ..], ..]}
 //! ```
 
-mod check;
 mod classify;
 mod client;
 mod endpoint;
-mod excerpt;
 mod lookup;
 mod model;
 mod options;
 mod rate;
-mod scan;
-mod template;
-mod types;
-mod wire;
-mod writable;
 
 use std::sync::Arc;
 
@@ -36,17 +29,16 @@ use async_trait::async_trait;
 use datafusion::error::{DataFusionError, Result};
 use farcall_udf::{AsyncBatchFunction, CallError, Declaration, FunctionContext};
 
+use crate::connect::json::unsupported;
+use crate::connect::template;
 use crate::models::{ModelDefinition, ModelProvider};
 
 pub(crate) use endpoint::{Destination, Target};
-pub(crate) use excerpt::Secrets;
 pub use lookup::HttpConnector;
 pub(crate) use model::HttpModel;
 pub(crate) use options::{Limits, Owner, bad_option, canonical, unknown_option};
-pub(crate) use types::type_name;
 
 use options::HttpOptions;
-use types::unsupported;
 
 #[cfg(test)]
 pub(crate) use client::HttpClients;

@@ -12,7 +12,7 @@ use farcall_udf::{
 
 use super::endpoint::{Endpoint, Target};
 use super::options::Limits;
-use super::wire::{Answer, Encoded, encode};
+use crate::connect::json::{Answer, Encoded, encode};
 use crate::models::ModelDefinition;
 
 /// A model behind HTTP, as a function.

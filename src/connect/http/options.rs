@@ -7,8 +7,8 @@ use datafusion::error::{DataFusionError, Result};
 use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
-use super::excerpt::Secrets;
-use super::template::Template;
+use crate::connect::secrets::Secrets;
+use crate::connect::template::Template;
 use crate::models::ModelDefinition;
 
 /// The largest answer that is read unless `max_response_bytes` says otherwise: 64 MiB.

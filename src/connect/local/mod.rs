@@ -21,9 +21,11 @@ use reqwest::header::HeaderMap;
 use tokio::sync::Mutex;
 
 use super::http::{
-    Destination, HttpModel, Limits, Owner, Secrets, Target, bad_option, canonical, check_columns,
-    type_name, unknown_option,
+    Destination, HttpModel, Limits, Owner, Target, bad_option, canonical, check_columns,
+    unknown_option,
 };
+use crate::connect::json::type_name;
+use crate::connect::secrets::Secrets;
 use crate::models::{ModelDefinition, ModelProvider};
 use models::{DEFAULT_DIMENSION, DIMENSIONS, is_text};
 

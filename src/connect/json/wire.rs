@@ -1,4 +1,4 @@
-//! The wire form of provider `http`: `{"inputs": [row, ..]}` out, `{"outputs": [row, ..]}` back.
+//! The wire form of the providers that speak JSON: `{"inputs": [row, ..]}` out, `{"outputs": [row, ..]}` back.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,10 +12,10 @@ use farcall_udf::{ArgBatch, CallError};
 use serde::de::IgnoredAny;
 
 use super::check::{Mismatch, check, check_member};
-use super::excerpt::Secrets;
 use super::scan::{Kind, elements, key_is, members, text_of};
 use super::types::type_name;
 use super::writable::problems;
+use crate::connect::secrets::Secrets;
 
 /// The body of one request, and the rows that could not be written.
 #[derive(Debug)]
@@ -154,7 +154,7 @@ impl Answer<'_> {
     }
 
     /// Checks that a body is JSON.
-    pub(super) fn read_json<'b>(&self, body: &'b [u8]) -> Result<&'b str, CallError> {
+    pub(crate) fn read_json<'b>(&self, body: &'b [u8]) -> Result<&'b str, CallError> {
         let text = std::str::from_utf8(body)
             .map_err(|_| self.malformed("the body is not UTF-8 and so not JSON".into()))?;
         serde_json::from_str::<IgnoredAny>(text).map_err(|error| {
@@ -167,7 +167,7 @@ impl Answer<'_> {
     }
 
     /// Returns the elements of the array that a body holds under a name.
-    pub(super) fn array<'b>(&self, text: &'b str, name: &str) -> Result<Vec<&'b str>, CallError> {
+    pub(crate) fn array<'b>(&self, text: &'b str, name: &str) -> Result<Vec<&'b str>, CallError> {
         let array = members(text)
             .find(|(key, value)| key_is(key, name) && Kind::of(value) == Kind::Array)
             .filter(|_| Kind::of(text) == Kind::Object)
@@ -179,12 +179,12 @@ impl Answer<'_> {
         Ok(elements(array).collect())
     }
 
-    pub(super) fn malformed(&self, message: String) -> CallError {
+    pub(crate) fn malformed(&self, message: String) -> CallError {
         CallError::malformed(self.function, message)
     }
 
     /// Says whether `{"error": ..}` may be an ordinary value of the declared output.
-    pub(super) fn declares_error(&self) -> bool {
+    pub(crate) fn declares_error(&self) -> bool {
         let has_error = |fields: &Fields| fields.iter().any(|field| field.name() == "error");
         match self.return_field.data_type() {
             DataType::Struct(fields) => has_error(fields),
@@ -200,7 +200,7 @@ impl Answer<'_> {
     }
 
     /// Checks a row of several columns: each must be there, since a misspelt one would be NULL.
-    pub(super) fn check_object(&self, row: &str) -> Result<(), Mismatch> {
+    pub(crate) fn check_object(&self, row: &str) -> Result<(), Mismatch> {
         if Kind::of(row) == Kind::Null {
             return Ok(());
         }
@@ -222,7 +222,7 @@ impl Answer<'_> {
         Ok(())
     }
 
-    pub(super) fn wrong_type(&self, row: usize, sent: usize, mismatch: Mismatch) -> CallError {
+    pub(crate) fn wrong_type(&self, row: usize, sent: usize, mismatch: Mismatch) -> CallError {
         let Mismatch { place, got, declared } = mismatch;
         let column = match self.outputs {
             [output] => format!("{}{place}", output.name()),
@@ -237,7 +237,7 @@ impl Answer<'_> {
     }
 
     /// Converts checked rows.
-    pub(super) fn build(&self, rows: &[&str]) -> Result<ArrayRef, CallError> {
+    pub(crate) fn build(&self, rows: &[&str]) -> Result<ArrayRef, CallError> {
         convert(self.return_field, rows).map_err(|error| {
             // The conversion does not say where; rows are few and this path is rare.
             let found = rows.iter().enumerate().find_map(|(index, row)| {
@@ -279,7 +279,7 @@ fn convert(field: &FieldRef, rows: &[&str]) -> Result<ArrayRef, ArrowError> {
 }
 
 /// Returns the text of `{"error": "text"}`, which stands for a row that failed.
-pub(super) fn row_error(row: &str) -> Option<String> {
+pub(crate) fn row_error(row: &str) -> Option<String> {
     if Kind::of(row) != Kind::Object {
         return None;
     }

@@ -1,4 +1,4 @@
-//! Which column types a model may declare, and the names that messages give them.
+//! Which column types can travel as JSON, and the names that messages give them.
 
 use arrow::datatypes::{DataType, Field, TimeUnit};
 

@@ -16,13 +16,13 @@ const MAX_NUMBER_LEN: usize = 200;
 
 /// A value that does not fit the declared type.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Mismatch {
+pub(crate) struct Mismatch {
     /// Where below the row's value, `.score` or `[3].x`; empty for the value itself.
-    pub(super) place: String,
+    pub(crate) place: String,
     /// What was found.
-    pub(super) got: String,
+    pub(crate) got: String,
     /// What is declared.
-    pub(super) declared: String,
+    pub(crate) declared: String,
 }
 
 impl Mismatch {

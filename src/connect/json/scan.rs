@@ -5,7 +5,7 @@
 
 /// What kind of value begins at a place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Null,
     Boolean,
     Number,
@@ -16,7 +16,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Returns the kind of a value's text.
-    pub(super) fn of(value: &str) -> Kind {
+    pub(crate) fn of(value: &str) -> Kind {
         match value.as_bytes().first() {
             Some(b'n') => Kind::Null,
             Some(b't' | b'f') => Kind::Boolean,
@@ -28,7 +28,7 @@ impl Kind {
     }
 
     /// Returns the kind as messages name it.
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Kind::Null => "null",
             Kind::Boolean => "a boolean",
@@ -116,10 +116,10 @@ impl<'a> Scanner<'a> {
 }
 
 /// Iterates over the elements of an array's text.
-pub(super) struct Elements<'a>(Scanner<'a>);
+pub(crate) struct Elements<'a>(Scanner<'a>);
 
 /// Returns the elements of an array, given its text.
-pub(super) fn elements(array: &str) -> Elements<'_> {
+pub(crate) fn elements(array: &str) -> Elements<'_> {
     let mut scanner = Scanner { text: array, at: 0 };
     scanner.step(b'[');
     Elements(scanner)
@@ -139,10 +139,10 @@ impl<'a> Iterator for Elements<'a> {
 }
 
 /// Iterates over the members of an object's text, as raw key and value.
-pub(super) struct Members<'a>(Scanner<'a>);
+pub(crate) struct Members<'a>(Scanner<'a>);
 
 /// Returns the members of an object, given its text; keys keep their quotes and escapes.
-pub(super) fn members(object: &str) -> Members<'_> {
+pub(crate) fn members(object: &str) -> Members<'_> {
     let mut scanner = Scanner { text: object, at: 0 };
     scanner.step(b'{');
     Members(scanner)
@@ -164,7 +164,7 @@ impl<'a> Iterator for Members<'a> {
 }
 
 /// Says whether a raw key, with quotes and escapes, is this name.
-pub(super) fn key_is(raw: &str, name: &str) -> bool {
+pub(crate) fn key_is(raw: &str, name: &str) -> bool {
     let inner = raw.trim_matches('"');
     if inner.contains('\\') {
         return text_of(raw).is_some_and(|key| key == name);
@@ -173,7 +173,7 @@ pub(super) fn key_is(raw: &str, name: &str) -> bool {
 }
 
 /// Returns the content of a string's text.
-pub(super) fn text_of(string: &str) -> Option<String> {
+pub(crate) fn text_of(string: &str) -> Option<String> {
     serde_json::from_str(string).ok()
 }
 

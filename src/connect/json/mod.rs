@@ -1,0 +1,12 @@
+//! Arrow values as JSON and back, by the declared types and without losing anything in silence.
+
+mod check;
+mod scan;
+mod types;
+mod wire;
+mod writable;
+
+pub(crate) use check::Mismatch;
+pub(crate) use scan::{Kind, elements, key_is, members, text_of};
+pub(crate) use types::{type_name, unsupported};
+pub(crate) use wire::{Answer, Encoded, encode, row_error};
