@@ -9,8 +9,10 @@ pub mod http;
 pub(crate) mod json;
 pub mod local;
 pub mod memory;
+pub mod redis;
 pub(crate) mod secrets;
 pub(crate) mod template;
+pub(crate) mod tls;
 
 /// Returns every provider that comes with farcall.
 pub fn providers() -> Vec<Arc<dyn ModelProvider>> {
@@ -19,7 +21,7 @@ pub fn providers() -> Vec<Arc<dyn ModelProvider>> {
 
 /// Returns every connector that comes with farcall.
 pub fn lookup_connectors() -> Vec<Arc<dyn LookupConnector>> {
-    vec![Arc::new(http::HttpConnector)]
+    vec![Arc::new(http::HttpConnector), Arc::new(redis::RedisConnector)]
 }
 
 #[cfg(test)]

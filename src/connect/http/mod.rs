@@ -36,7 +36,10 @@ use crate::models::{ModelDefinition, ModelProvider};
 pub(crate) use endpoint::{Destination, Target};
 pub use lookup::HttpConnector;
 pub(crate) use model::HttpModel;
-pub(crate) use options::{Limits, Owner, bad_option, canonical, unknown_option};
+pub(crate) use options::{
+    DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_RESPONSE_BYTES, Limits, Owner, bad_option, canonical,
+    positive, positive_duration, unknown_option,
+};
 
 use options::HttpOptions;
 

@@ -87,6 +87,20 @@ pub(crate) fn unknown_option(owner: Owner<'_>, option: &str, accepted: &[&str]) 
     ))
 }
 
+/// Reads a whole number greater than 0, which messages call `what`.
+pub(crate) fn positive(value: &str, what: &str) -> Result<usize, String> {
+    let number = value.trim().parse().ok().filter(|number| *number > 0);
+    number.ok_or_else(|| format!("'{value}' is not a {what} greater than 0"))
+}
+
+/// Reads a duration greater than 0.
+pub(crate) fn positive_duration(value: &str) -> Result<Duration, String> {
+    let duration = humantime::parse_duration(value.trim()).ok();
+    duration
+        .filter(|duration| !duration.is_zero())
+        .ok_or_else(|| format!("'{value}' is not a duration greater than 0, like '10s'"))
+}
+
 /// Writes an option's name as DESIGN spells it: hyphens and upper case are accepted too.
 pub(crate) fn canonical(option: &str) -> String {
     option.trim().to_ascii_lowercase().replace('-', "_")
@@ -104,18 +118,10 @@ impl HttpOptions {
                 "endpoint" => endpoint = Some(parse_endpoint(value).map_err(bad)?),
                 "headers" => headers = parse_headers(value).map_err(bad)?,
                 "max_response_bytes" => {
-                    limits.max_response_bytes =
-                        value.trim().parse().ok().filter(|bytes| *bytes > 0).ok_or_else(|| {
-                            bad(format!("'{value}' is not a number of bytes greater than 0"))
-                        })?;
+                    limits.max_response_bytes = positive(value, "number of bytes").map_err(bad)?;
                 }
                 "connect_timeout" => {
-                    limits.connect_timeout = humantime::parse_duration(value.trim())
-                        .ok()
-                        .filter(|timeout| !timeout.is_zero())
-                        .ok_or_else(|| {
-                            bad(format!("'{value}' is not a duration greater than 0, like '10s'"))
-                        })?;
+                    limits.connect_timeout = positive_duration(value).map_err(bad)?;
                 }
                 _ => return Err(unknown_option(owner, option, &ACCEPTED)),
             }

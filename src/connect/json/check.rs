@@ -47,7 +47,7 @@ fn describe(value: &str) -> String {
 }
 
 /// Checks that a value's text fits a declared type without losing anything.
-pub(super) fn check(value: &str, data_type: &DataType) -> Result<(), Mismatch> {
+pub(crate) fn check(value: &str, data_type: &DataType) -> Result<(), Mismatch> {
     let kind = Kind::of(value);
     if kind == Kind::Null {
         return Ok(());
@@ -106,7 +106,7 @@ pub(super) fn check(value: &str, data_type: &DataType) -> Result<(), Mismatch> {
 }
 
 /// Checks a value against a field, whose name becomes part of the place.
-pub(super) fn check_member(value: &str, field: &Field) -> Result<(), Mismatch> {
+pub(crate) fn check_member(value: &str, field: &Field) -> Result<(), Mismatch> {
     let step = || format!(".{}", field.name());
     if !field.is_nullable() && Kind::of(value) == Kind::Null {
         let declared = format!("{} NOT NULL", type_name(field.data_type()));
@@ -159,7 +159,11 @@ fn float(value: &str, safe_len: usize, is_finite: impl Fn(&str) -> bool) -> bool
 }
 
 fn decimal(value: &str, precision: u8, scale: i8) -> bool {
-    let Some(text) = number_text(value) else { return false };
+    number_text(value).is_some_and(|text| fits_decimal(text, precision, scale))
+}
+
+/// Says whether a decimal of this type holds every digit of a number's text.
+pub(crate) fn fits_decimal(text: &str, precision: u8, scale: i8) -> bool {
     if text.len() > MAX_NUMBER_LEN {
         return false;
     }

@@ -6,7 +6,7 @@ mod types;
 mod wire;
 mod writable;
 
-pub(crate) use check::Mismatch;
+pub(crate) use check::{Mismatch, check, check_member, fits_decimal};
 pub(crate) use scan::{Kind, elements, key_is, members, text_of};
 pub(crate) use types::{type_name, unsupported};
-pub(crate) use wire::{Answer, Encoded, encode, row_error};
+pub(crate) use wire::{Answer, Encoded, convert, encode, row_error};

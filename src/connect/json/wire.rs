@@ -261,7 +261,7 @@ impl Answer<'_> {
 }
 
 /// Converts JSON values to an array of the field's type by arrow-json.
-fn convert(field: &FieldRef, rows: &[&str]) -> Result<ArrayRef, ArrowError> {
+pub(crate) fn convert(field: &FieldRef, rows: &[&str]) -> Result<ArrayRef, ArrowError> {
     let field = Arc::new(field.as_ref().clone().with_nullable(true));
     if rows.is_empty() {
         return Ok(arrow::array::new_empty_array(field.data_type()));
