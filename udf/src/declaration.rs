@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::Result;
 use datafusion_expr::{ReturnFieldArgs, Signature, TypeSignature, Volatility};
 
+use crate::lookup_reader::ReaderFn;
 use crate::options::CallOptions;
 
 /// Whether equal arguments give an answer that may be reused within a query.
@@ -81,6 +82,7 @@ pub struct Declaration {
     options: CallOptions,
     option_group: Option<String>,
     recipe: Option<Recipe>,
+    reader: Option<ReaderFn>,
 }
 
 impl Declaration {
@@ -126,6 +128,7 @@ impl Declaration {
             options: CallOptions::new(),
             option_group: None,
             recipe: None,
+            reader: None,
         }
     }
 
@@ -258,6 +261,17 @@ impl Declaration {
     pub fn with_recipe(mut self, recipe: Recipe) -> Self {
         self.recipe = Some(recipe);
         self
+    }
+
+    /// Attaches what reads the lookup table behind the function as a whole.
+    pub(crate) fn with_reader(mut self, reader: ReaderFn) -> Self {
+        self.reader = Some(reader);
+        self
+    }
+
+    /// Returns what reads the lookup table behind the function, if there is one.
+    pub(crate) fn reader(&self) -> Option<&ReaderFn> {
+        self.reader.as_ref()
     }
 
     /// Returns the name under which SQL finds the function.
