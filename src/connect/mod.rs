@@ -16,7 +16,7 @@ pub fn providers() -> Vec<Arc<dyn ModelProvider>> {
 
 /// Returns every connector that comes with farcall.
 pub fn lookup_connectors() -> Vec<Arc<dyn LookupConnector>> {
-    vec![Arc::new(http::HttpConnector)]
+    vec![Arc::new(http::HttpConnector), Arc::new(memory::MemoryConnector)]
 }
 
 #[cfg(test)]

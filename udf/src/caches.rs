@@ -76,3 +76,44 @@ impl<T> Caches<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::CallOptions;
+    use crate::testing::ScriptedFunction;
+
+    #[test]
+    fn the_least_recently_used_of_a_function_makes_room() {
+        let mut caches = Caches::default();
+        for version in 0..MAX_CACHES {
+            assert_eq!(*caches.get(key("f", version), || version), version);
+        }
+        caches.get(key("f", 0), || 100);
+        caches.get(key("f", MAX_CACHES), || 8);
+        // The first was used again; the second went.
+        assert_eq!(*caches.get(key("f", 0), || 100), 0);
+        assert_eq!(*caches.get(key("f", 1), || 101), 101);
+    }
+
+    #[test]
+    fn those_in_use_and_those_of_other_functions_stay() {
+        let mut caches = Caches::default();
+        let used = caches.get(key("f", 0), || 0);
+        caches.get(key("g", 0), || 0);
+        for version in 1..3 * MAX_CACHES {
+            caches.get(key("f", version), || version);
+        }
+        assert_eq!(caches.caches.len(), MAX_CACHES + 1);
+        assert_eq!(*caches.get(key("g", 0), || 100), 0);
+        assert!(Arc::ptr_eq(&used, &caches.get(key("f", 0), || 100)));
+    }
+
+    fn key(function: &str, version: usize) -> CacheKey {
+        let version = version.to_string();
+        let function = ScriptedFunction::new(function);
+        let (function, _) = function.with_declaration(|d| d.with_version(version)).build();
+        let limits = CacheLimits::partial(&CallOptions::new());
+        CacheKey { function, types: vec![], limits }
+    }
+}

@@ -40,7 +40,7 @@ async fn each_key_is_looked_up_once_a_query() {
 #[tokio::test]
 async fn no_key_is_looked_up_twice_while_it_is_cached() {
     let stores = many(100, 4);
-    stores.set("cache", "memory").await;
+    stores.set("cache", "partial").await;
     stores.set("dedup", "false").await;
     for keys in [5_000, 0] {
         assert_eq!(stores.rows(JOIN).await, ["|100000|"]);
