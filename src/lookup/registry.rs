@@ -76,7 +76,7 @@ impl LookupRegistry {
         let bytes = spec.to_bytes()?;
         Ok(Arc::new(match spec.may_travel(connector) {
             true => table.with_recipe(recipe::of(name, bytes)),
-            false => table.with_version(format!("{:x}", xxh3_64(&bytes))),
+            false => table.with_instance(format!("{:x}", xxh3_64(&bytes))),
         }))
     }
 
@@ -96,7 +96,7 @@ impl LookupRegistry {
     fn remember(&self, name: &str, table: LookupTable) -> Arc<LookupTable> {
         let table = table.with_recipe(recipe::by_name(name));
         let table = Arc::new(match table.provider().version() {
-            "" => table.with_version(Uuid::new_v4().to_string()),
+            "" => table.with_instance(Uuid::new_v4().to_string()),
             _ => table,
         });
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);

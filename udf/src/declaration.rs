@@ -83,6 +83,7 @@ pub struct Declaration {
     option_group: Option<String>,
     recipe: Option<Recipe>,
     reader: Option<ReaderFn>,
+    instance: Option<String>,
 }
 
 impl Declaration {
@@ -129,6 +130,7 @@ impl Declaration {
             option_group: None,
             recipe: None,
             reader: None,
+            instance: None,
         }
     }
 
@@ -263,6 +265,12 @@ impl Declaration {
         self
     }
 
+    /// Tells the function from others of its name, version and recipe in the same runtime.
+    pub(crate) fn with_instance(mut self, instance: &str) -> Self {
+        self.instance = Some(instance.to_owned());
+        self
+    }
+
     /// Attaches what reads the lookup table behind the function as a whole.
     pub(crate) fn with_reader(mut self, reader: ReaderFn) -> Self {
         self.reader = Some(reader);
@@ -380,8 +388,8 @@ impl Declaration {
         self.recipe.as_ref()
     }
 
-    pub(crate) fn identity(&self) -> (&str, &str, Option<&Recipe>) {
-        (&self.name, &self.version, self.recipe.as_ref())
+    pub(crate) fn identity(&self) -> (&str, &str, Option<&Recipe>, Option<&str>) {
+        (&self.name, &self.version, self.recipe.as_ref(), self.instance.as_deref())
     }
 }
 

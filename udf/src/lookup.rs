@@ -231,7 +231,7 @@ pub struct LookupTable {
     provider: Arc<dyn LookupProvider>,
     recipe: Option<LookupRecipeFn>,
     connector: Option<String>,
-    version: Option<String>,
+    instance: Option<String>,
     ordering_key: Option<usize>,
 }
 
@@ -263,7 +263,7 @@ impl LookupTable {
             }
         }
         let ordering_key = provider.ordering_key();
-        Ok(Self { name, provider, recipe: None, connector: None, version: None, ordering_key })
+        Ok(Self { name, provider, recipe: None, connector: None, instance: None, ordering_key })
     }
 
     /// Attaches what writes the recipes of the table's lookups.
@@ -278,10 +278,10 @@ impl LookupTable {
         self
     }
 
-    /// Names the version of the table's definition; it is part of every cache key, beside that of
-    /// the provider ([`LookupProvider::version`]).
-    pub fn with_version(mut self, version: impl Into<String>) -> Self {
-        self.version = Some(version.into());
+    /// Tells the table from others of its name and version in the same runtime; it is part of every
+    /// cache key. Another process may have another instance of the same table.
+    pub fn with_instance(mut self, instance: impl Into<String>) -> Self {
+        self.instance = Some(instance.into());
         self
     }
 
@@ -403,8 +403,7 @@ impl LookupTable {
             shape = format!("{shape} WHERE {}", filters.join(" AND "));
         }
         // What is asked of each key is part of the function: other columns are other answers.
-        let own = self.version.as_deref().unwrap_or_default();
-        let version = format!("{}{own}[{shape}]", self.provider.version());
+        let version = format!("{}[{shape}]", self.provider.version());
         let name = self.name.clone();
         let parts: Vec<String> =
             self.key().iter().map(|column| schema.field(*column).name().clone()).collect();
@@ -416,6 +415,10 @@ impl LookupTable {
             Declaration::new(&self.name, key.collect(), list_type(self.row_fields(query)));
         let declaration = match self.ordering_key {
             Some(part) => declaration.with_ordering_key(part),
+            None => declaration,
+        };
+        let declaration = match &self.instance {
+            Some(instance) => declaration.with_instance(instance.as_str()),
             None => declaration,
         };
         declaration

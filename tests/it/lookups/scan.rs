@@ -39,10 +39,9 @@ async fn columns_and_conditions_go_to_the_provider() {
     let stores = Stores::scanned(1);
     let sql = "SELECT code FROM names WHERE n > 2 AND length(code) = 2";
     insta::assert_snapshot!(plan_text(&stores.farcall, sql).await, @r"
-    Projection: names.code
-      Filter: character_length(names.code) = Int64(2)
-        TableScan: names projection=[code], full_filters=[names.n > Int64(2)]
-    FilterExec: CAST(character_length(code@0) AS Int64) = 2
+    Filter: character_length(names.code) = Int32(2)
+      TableScan: names projection=[code], full_filters=[names.n > Int64(2)]
+    FilterExec: character_length(code@0) = 2
       StreamingTableExec: partition_sizes=1, projection=[code]
     ");
     stores.check(sql).await;
