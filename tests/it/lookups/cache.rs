@@ -221,6 +221,24 @@ async fn a_hint_sets_the_cache_of_its_table_and_explain_shows_it() {
 }
 
 #[tokio::test]
+async fn flinks_words_are_accepted_where_a_table_is_created() {
+    let stores = Stores::new(1);
+    let create = "CREATE TABLE far (id BIGINT PRIMARY KEY, v BIGINT) WITH ('connector' = 'http', \
+                  'endpoint' = 'http://h', 'lookup.cache' = 'PARTIAL', \
+                  'lookup.partial-cache.max-rows' = '500', \
+                  'lookup.partial-cache.expire-after-write' = '1h')";
+    stores.farcall.sql(create).await.unwrap();
+    let sql = "SELECT t.id, f.v FROM t JOIN far f ON t.k = f.id";
+    let plan = plan_text(&stores.farcall, sql).await;
+    assert!(plan.contains("cache=partial, cache_ttl=1h, cache_max_rows=500,"), "{plan}");
+    let create = create.replace("'500'", "'-1'").replace("far", "farther");
+    let said = stores.refusal(&create).await;
+    let expected =
+        "lookup table farther: option 'lookup.partial-cache.max-rows': value '-1' is not accepted";
+    assert!(said.contains(expected), "{said}");
+}
+
+#[tokio::test]
 async fn what_a_cache_did_is_counted() {
     let stores = Stores::scanned(1);
     stores.set("cache", "partial").await;

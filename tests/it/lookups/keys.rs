@@ -17,7 +17,7 @@ fn many(max_keys: usize, partitions: usize) -> Stores {
     stores.farcall.context().register_table("many", Arc::new(table)).unwrap();
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values((0..5_000).map(|id| 2 * id)));
     let rows = RecordBatch::try_from_iter([("id", ids)]).unwrap();
-    stores.add("even", Store::new(rows.clone(), &["id"]).max_keys(max_keys), rows);
+    stores.add("even", Store::new(rows.clone(), &["id"]).max_keys(max_keys).scanned(), rows);
     stores
 }
 
@@ -46,6 +46,16 @@ async fn no_key_is_looked_up_twice_while_it_is_cached() {
         assert_eq!(stores.rows(JOIN).await, ["|100000|"]);
         let seen = stores.requests["even"].take_keys();
         assert_eq!((seen.len(), seen.values().sum::<usize>()), (keys, keys));
+    }
+}
+
+#[tokio::test]
+async fn no_key_is_looked_up_in_a_table_that_is_held_as_a_whole() {
+    let stores = many(100, 4);
+    stores.set("cache", "full").await;
+    for _ in 0..2 {
+        assert_eq!(stores.rows(JOIN).await, ["|100000|"]);
+        assert_eq!((stores.requests["even"].take().len(), stores.requests["even"].scans()), (0, 1));
     }
 }
 

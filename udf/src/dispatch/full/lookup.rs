@@ -104,17 +104,18 @@ impl FullLookup {
     }
 
     fn rows(&self) -> Result<Rows, CallError> {
-        // The error is one of planning, and is there from the start.
-        let whole = (self.reader)().map_err(|error| {
-            CallError::configuration(self.site.function().name(), error.strip_backtrace())
-        })?;
-        Ok(self.cache.rows(|| Load {
-            whole,
-            site: Arc::clone(&self.site),
-            // Others may wait for the same rows: that this query ends early does not concern them.
-            ctx: self.scope.function_context(CancellationToken::new()),
-            memory: Arc::clone(self.scope.memory()),
-        }))
+        self.cache.rows(|| {
+            let whole = (self.reader)().map_err(|error| {
+                CallError::configuration(self.site.function().name(), error.strip_backtrace())
+            })?;
+            Ok(Load {
+                whole,
+                site: Arc::clone(&self.site),
+                // Others may wait for the same rows: that this query ends early is not their concern.
+                ctx: self.scope.function_context(CancellationToken::new()),
+                memory: Arc::clone(self.scope.memory()),
+            })
+        })
     }
 
     fn find(

@@ -59,22 +59,28 @@ impl FullCache {
         Self { limits, state: Mutex::default() }
     }
 
-    /// Returns the table, or what to wait for; `load` reads it.
-    fn rows(self: &Arc<Self>, load: impl FnOnce() -> Load) -> Rows {
+    /// Returns the table, or what to wait for; `load` makes what reads it.
+    fn rows(
+        self: &Arc<Self>,
+        load: impl FnOnce() -> Result<Load, CallError>,
+    ) -> Result<Rows, CallError> {
         let (mut state, now) = (self.state(), Instant::now());
         let used = state.used.replace(now);
         let table = match &state.table {
             Some(table) if state.due.is_none_or(|due| now < due) => {
-                return Rows::Here(Arc::clone(table));
+                return Ok(Rows::Here(Arc::clone(table)));
             }
             table => table.clone(),
         };
         let loading = state.loading.as_ref().and_then(WeakShared::upgrade);
         let running = loading.is_some();
-        let loading = loading.unwrap_or_else(|| self.begin(&mut state, load()));
+        let loading = match loading {
+            Some(loading) => loading,
+            None => self.begin(&mut state, load()?),
+        };
         let in_use = used.zip(self.limits.reload_interval);
         let in_use = in_use.is_some_and(|(used, interval)| now < after(used, interval));
-        match table {
+        Ok(match table {
             Some(table) if in_use => {
                 if !running {
                     let reload = async move { drop(loading.await) };
@@ -83,7 +89,7 @@ impl FullCache {
                 Rows::Here(table)
             }
             _ => Rows::Awaited(loading),
-        }
+        })
     }
 
     fn begin(self: &Arc<Self>, state: &mut State, load: Load) -> Loading {
