@@ -14,7 +14,7 @@ use farcall_planner::SiteCounter;
 use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, LookupProvider, Recipe};
 
 use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource, physical_optimizer_rules};
-use crate::lookup::{self, CatalogLookups, LookupConnector, LookupRegistry, LookupTableProvider};
+use crate::lookup::{self, CatalogLookups, LookupConnector, LookupRegistry};
 use crate::metrics;
 use crate::models::{self, ModelProvider, ModelRegistry, RECIPE_KIND};
 use crate::sql::{self, Statement};
@@ -164,7 +164,11 @@ impl FarcallSessionBuilder {
         let context = SessionContext::new_with_state(state);
         metrics::register(&context, &runtime)?;
         connectors.extend(crate::connect::lookup_connectors());
-        let lookups = Arc::new(LookupRegistry::new(connectors));
+        let lookups = Arc::new(LookupRegistry::new(
+            connectors,
+            Arc::clone(&runtime),
+            Arc::clone(&parameters),
+        ));
         Ok(FarcallSession { context, runtime, parameters, models, lookups })
     }
 }
@@ -233,7 +237,10 @@ impl FarcallSession {
         self.context.register_udf(udf.into_scalar_udf());
     }
 
-    /// Registers a table whose rows are found by key, when it is joined by an equality on it.
+    /// Registers a table whose rows are found by key, when it is joined by an equality on it; where
+    /// there is none, it is read as a whole if its provider can be scanned.
+    ///
+    /// Unless the provider has a version, what is cached of another table of that name is not used.
     ///
     /// ```
     /// use std::sync::Arc;
@@ -262,7 +269,7 @@ impl FarcallSession {
         provider: Arc<dyn LookupProvider>,
     ) -> Result<()> {
         let table = self.lookups.add(name, provider)?;
-        self.context.register_table(name, Arc::new(LookupTableProvider::new(table)))?;
+        self.context.register_table(name, Arc::new(self.lookups.entry(table)?))?;
         Ok(())
     }
 

@@ -94,23 +94,34 @@ impl Files {
 
     /// Makes the file names of COPY and CREATE EXTERNAL TABLE follow the rule.
     pub fn resolve(&self, statement: &mut Statement) {
-        // There are statements of farcall's own, too, and none of them names a file.
-        if let Statement::DataFusion(statement) = statement {
-            self.resolve_sql(statement);
+        match statement {
+            Statement::DataFusion(statement) => self.resolve_sql(statement),
+            Statement::CreateLookupTable(table) => {
+                let named = |option: &str| option.eq_ignore_ascii_case("location");
+                let locations = table.options.iter_mut().filter(|(option, _)| named(option));
+                locations.for_each(|(_, location)| self.resolve_location(location));
+            }
+            // The other statements of farcall's own name no file.
+            _ => {}
+        }
+    }
+
+    fn resolve_location(&self, location: &mut String) {
+        if !is_relative(location) {
+            return;
+        }
+        let trailing = location.ends_with('/');
+        let (path, _) = self.to_read(location);
+        *location = path.display().to_string();
+        if trailing && !location.ends_with('/') {
+            location.push('/');
         }
     }
 
     fn resolve_sql(&self, statement: &mut SqlStatement) {
         match statement {
             SqlStatement::CreateExternalTable(table) => {
-                for location in table.locations.iter_mut().filter(|l| is_relative(l)) {
-                    let trailing = location.ends_with('/');
-                    let (path, _) = self.to_read(location);
-                    *location = path.display().to_string();
-                    if trailing && !location.ends_with('/') {
-                        location.push('/');
-                    }
-                }
+                table.locations.iter_mut().for_each(|location| self.resolve_location(location));
             }
             SqlStatement::CopyTo(copy) => {
                 if is_relative(&copy.target) {

@@ -21,7 +21,11 @@ pub fn providers() -> Vec<Arc<dyn ModelProvider>> {
 
 /// Returns every connector that comes with farcall.
 pub fn lookup_connectors() -> Vec<Arc<dyn LookupConnector>> {
-    vec![Arc::new(http::HttpConnector), Arc::new(redis::RedisConnector)]
+    vec![
+        Arc::new(http::HttpConnector),
+        Arc::new(memory::MemoryConnector),
+        Arc::new(redis::RedisConnector),
+    ]
 }
 
 #[cfg(test)]

@@ -84,7 +84,8 @@ impl fmt::Display for PlannedCall {
 /// Metrics per call: `requests`, `calls`, `rows`, `attempts`, `retries`, `timeouts`, `failures`,
 /// `dedup_hits`, `in_flight_max`, `request_time`; the distributions `batch_size`, `batch_latency`
 /// and `call_duration`; and if there were any, `failures_CLASS`, `throttled`, `cache_hits`,
-/// `input_tokens` and `output_tokens`.
+/// `cache_misses`, `cache_loads`, `cache_load_failures`, `cache_load_duration`, `cached_rows`,
+/// `cached_bytes`, `input_tokens` and `output_tokens`.
 ///
 /// Memory: rows held back and their answers are accounted in the pool of the task. When it refuses,
 /// no further input is read until some of them are given out; a pool that has no room for a single

@@ -45,11 +45,33 @@ impl<'a> CallLine<'a> {
         for (name, number) in optional {
             words.extend(number.map(|number| format!("{name}={number}")));
         }
-        if options.cache() == Cache::Memory {
-            words.push("cache=memory".to_owned());
-        }
+        words.extend(self.cache());
         if options.retry_predicate() == RetryPredicate::LookupMiss {
             words.push("retry_predicate=lookup_miss".to_owned());
+        }
+        words
+    }
+
+    /// Where answers are kept, for how long and how many, as far as it matters to the kind of cache.
+    fn cache(&self) -> Vec<String> {
+        let options = &self.call.options;
+        let relevant: &[&str] = match options.cache() {
+            Cache::None => return Vec::new(),
+            Cache::Partial => &[
+                "cache_ttl",
+                "cache_ttl_after_access",
+                "cache_max_rows",
+                "cache_max_bytes",
+                "cache_missing_keys",
+            ],
+            Cache::Full => &["cache_reload_interval", "cache_max_rows", "cache_max_bytes"],
+        };
+        let mut words = vec![format!("cache={}", options.cache())];
+        for name in relevant {
+            let (value, default) = (options.get(name), CallOptions::new().get(name));
+            if self.verbose || value != default {
+                words.extend(value.map(|value| format!("{name}={value}")));
+            }
         }
         words
     }
@@ -80,6 +102,10 @@ impl<'a> CallLine<'a> {
 
     /// How many calls and requests the statistics of the input allow.
     fn bounds(&self) -> Vec<String> {
+        if self.call.options.cache() == Cache::Full {
+            // Its rows are there: nobody is called for a key.
+            return Vec::new();
+        }
         let (sign, calls) = match calls_of(self.call, self.exec.input()) {
             Precision::Exact(calls) => ("<=", calls),
             Precision::Inexact(calls) => ("~", calls),

@@ -8,14 +8,14 @@ use std::time::Duration;
 
 use datafusion::common::format::MetricCategory;
 use datafusion::physical_plan::metrics::{
-    Count, CustomMetricValue, Label, Metric, MetricValue, MetricsSet, Time,
+    Count, CustomMetricValue, Gauge, Label, Metric, MetricValue, MetricsSet, Time,
 };
 use farcall_udf::{CallMetrics, HistogramSnapshot, MetricsSnapshot};
 
 /// Adds what a call counted, under the name of its result column.
 ///
 /// The counters that every call has are always there; what is rare (failures by class, throttled
-/// attempts, cache hits, tokens) and distributions only if something was counted. Where DataFusion
+/// attempts, what became of a cache, tokens) and distributions only if something was counted. Where DataFusion
 /// adds up the calls of one operator, distributions become that of all calls and maxima the largest.
 pub(super) fn push_call(set: &mut MetricsSet, call: &str, counters: &CallMetrics) {
     let mut push = |value: MetricValue, category: MetricCategory| {
@@ -33,6 +33,16 @@ pub(super) fn push_call(set: &mut MetricsSet, call: &str, counters: &CallMetrics
     for (name, number) in by_class.chain(rare).filter(|(_, number)| *number > 0) {
         push(count(name, number), MetricCategory::Rows);
     }
+    for (name, number, category) in [
+        ("cached_rows", counters.cached_rows(), MetricCategory::Rows),
+        ("cached_bytes", counters.cached_bytes(), MetricCategory::Bytes),
+    ] {
+        if number > 0 {
+            let gauge = Gauge::new();
+            gauge.set(number);
+            push(MetricValue::Gauge { name: name.into(), gauge }, category);
+        }
+    }
     let in_flight = custom("in_flight_max", Largest(Mutex::new(now.in_flight_max)));
     // How much is in flight at once depends on who is faster.
     push(in_flight, MetricCategory::Timing);
@@ -43,6 +53,12 @@ pub(super) fn push_call(set: &mut MetricsSet, call: &str, counters: &CallMetrics
         ("batch_size", Unit::Rows, counters.batch_size(), MetricCategory::Rows),
         ("batch_latency", Unit::Micros, counters.batch_latency(), MetricCategory::Timing),
         ("call_duration", Unit::Micros, counters.call_duration(), MetricCategory::Timing),
+        (
+            "cache_load_duration",
+            Unit::Micros,
+            counters.cache_load_duration(),
+            MetricCategory::Timing,
+        ),
     ] {
         if distribution.count > 0 {
             push(custom(name, Distribution::new(unit, distribution)), category);
@@ -63,11 +79,14 @@ fn standing(now: &MetricsSnapshot) -> [(&'static str, usize); 8] {
     ]
 }
 
-fn rare(now: &MetricsSnapshot) -> [(&'static str, usize); 4] {
+fn rare(now: &MetricsSnapshot) -> [(&'static str, usize); 7] {
     let tokens = |tokens: u64| usize::try_from(tokens).unwrap_or(usize::MAX);
     [
         ("throttled", now.throttled),
         ("cache_hits", now.cache_hits),
+        ("cache_misses", now.cache_misses),
+        ("cache_loads", now.cache_loads),
+        ("cache_load_failures", now.cache_load_failures),
         ("input_tokens", tokens(now.input_tokens)),
         ("output_tokens", tokens(now.output_tokens)),
     ]

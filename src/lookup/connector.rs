@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use datafusion::arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion::common::{exec_datafusion_err, plan_datafusion_err, plan_err};
 use datafusion::error::Result;
+use datafusion::prelude::SessionContext;
 use farcall_udf::{CallError, CallOptions, LookupProvider};
 use serde::{Deserialize, Serialize};
 
+use crate::connect::http::canonical;
 use crate::models::redact;
 
 /// What CREATE says of a lookup table, checked but for the connector's own options.
@@ -35,7 +38,11 @@ impl fmt::Debug for LookupDefinition {
     }
 }
 
-/// A kind of store that is looked up, `http` or `redis` for instance.
+/// The option that names the column of the key by which lookups are ordered.
+const ORDERING_KEY: &str = "ordering_key";
+
+/// A kind of store that is looked up: `http` or `memory`, for instance.
+#[async_trait]
 pub trait LookupConnector: fmt::Debug + Send + Sync {
     /// Returns the name used in `OPTIONS ('connector' ..)`.
     fn name(&self) -> &str;
@@ -46,6 +53,25 @@ pub trait LookupConnector: fmt::Debug + Send + Sync {
     /// A planning error that names the table and the option for an unknown, a missing or a bad
     /// option, with what is accepted. Option values that may be secret are not repeated.
     fn provider(&self, table: &LookupDefinition) -> Result<Arc<dyn LookupProvider>>;
+
+    /// Makes the provider of a table that a session creates; [`LookupConnector::provider`] unless the
+    /// connector needs the session.
+    ///
+    /// # Errors
+    /// As [`LookupConnector::provider`], and what reading from the session fails with.
+    async fn create(
+        &self,
+        table: &LookupDefinition,
+        _context: &SessionContext,
+    ) -> Result<Arc<dyn LookupProvider>> {
+        self.provider(table)
+    }
+
+    /// Says whether a provider holds rows of its own, so that its definition does not say which: then
+    /// another process finds the table by its name.
+    fn holds_rows(&self) -> bool {
+        false
+    }
 
     /// Says whether an option's value must not be shown, `headers` for instance.
     fn is_secret(&self, option: &str) -> bool;
@@ -89,9 +115,11 @@ impl LookupSpec {
         let (mut connector, mut call_options) = (None, CallOptions::new());
         let mut options = BTreeMap::new();
         for (option, value) in &self.options {
-            let canonical = option.trim().to_ascii_lowercase().replace('-', "_");
+            let canonical = canonical(option);
             if canonical == "connector" {
                 connector = Some(value.as_str());
+            } else if canonical == ORDERING_KEY {
+                ordering_key_of(name, &schema, &key, value)?;
             } else if CallOptions::is_option(&canonical) {
                 call_options.set(&canonical, value).map_err(|error| match error {
                     CallError::BadOption { message, .. } => {
@@ -122,6 +150,15 @@ impl LookupSpec {
         Ok((definition, Arc::clone(connector)))
     }
 
+    /// Returns the part of the key by which lookups are ordered, if the options name one.
+    pub(crate) fn ordering_key(&self, table: &LookupDefinition) -> Result<Option<usize>> {
+        let named = |(option, _): &(&String, &String)| canonical(option) == ORDERING_KEY;
+        let column = self.options.iter().find(named).map(|(_, column)| column);
+        column
+            .map(|column| ordering_key_of(&table.name, &table.schema, &table.key, column))
+            .transpose()
+    }
+
     /// Says whether the definition holds no secret itself.
     pub(crate) fn may_travel(&self, connector: &dyn LookupConnector) -> bool {
         let mut options = self.options.iter();
@@ -142,5 +179,18 @@ impl LookupSpec {
                 error.column()
             )
         })
+    }
+}
+
+/// Returns the part of the key that a column is.
+fn ordering_key_of(table: &str, schema: &Schema, key: &[usize], column: &str) -> Result<usize> {
+    let names: Vec<&str> = key.iter().map(|part| schema.field(*part).name().as_str()).collect();
+    match names.iter().position(|name| *name == column) {
+        Some(part) => Ok(part),
+        None => plan_err!(
+            "lookup table {table}: option '{ORDERING_KEY}': '{column}' is no column of the key, accepted \
+             are {}",
+            names.iter().map(|name| format!("'{name}'")).collect::<Vec<_>>().join(", ")
+        ),
     }
 }

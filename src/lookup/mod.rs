@@ -3,6 +3,7 @@
 mod connector;
 mod recipe;
 mod registry;
+mod scan;
 mod table;
 
 pub(crate) use connector::LookupSpec;

@@ -64,7 +64,7 @@ pub(crate) fn rebuild(bytes: &[u8], tables: &LookupRegistry) -> Result<AsyncFunc
         .map_err(|error| exec_datafusion_err!("the recipe of a lookup cannot be read: {error}"))?;
     let table = match definition.as_slice() {
         [] => tables.get(&name)?,
-        definition => tables.define(LookupSpec::from_bytes(definition)?)?,
+        definition => tables.define(&LookupSpec::from_bytes(definition)?)?,
     };
     let width = table.schema().fields().len();
     let column = |column: u64| {

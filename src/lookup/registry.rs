@@ -5,39 +5,79 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use datafusion::common::plan_err;
 use datafusion::error::Result;
-use farcall_udf::{LookupProvider, LookupTable};
+use datafusion::prelude::SessionContext;
+use farcall_udf::{FarcallRuntime, LookupProvider, LookupTable, Parameters};
+use uuid::Uuid;
+use xxhash_rust::xxh3::xxh3_64;
 
-use crate::lookup::connector::{LookupConnector, LookupSpec};
+use crate::lookup::connector::{LookupConnector, LookupDefinition, LookupSpec};
 use crate::lookup::recipe;
+use crate::lookup::table::LookupTableProvider;
 
 /// The lookup tables that a session registered from Rust, and the connectors that make others.
 ///
 /// The catalog owns the tables; a plan that travelled finds them here, because the catalog can only
 /// be asked asynchronously.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct LookupRegistry {
     connectors: Vec<Arc<dyn LookupConnector>>,
+    runtime: Arc<FarcallRuntime>,
+    parameters: Parameters,
     tables: Mutex<BTreeMap<String, Weak<LookupTable>>>,
 }
 
 impl LookupRegistry {
-    /// Makes a registry without tables.
-    pub(crate) fn new(connectors: Vec<Arc<dyn LookupConnector>>) -> Self {
-        Self { connectors, tables: Mutex::default() }
+    /// Makes a registry without tables; scans of tables are told `runtime` and `parameters`.
+    pub(crate) fn new(
+        connectors: Vec<Arc<dyn LookupConnector>>,
+        runtime: Arc<FarcallRuntime>,
+        parameters: Parameters,
+    ) -> Self {
+        Self { connectors, runtime, parameters, tables: Mutex::default() }
     }
 
-    /// Makes a table of its definition.
-    ///
-    /// Its lookups carry the definition, unless that holds a secret: then they cannot travel.
-    pub(crate) fn define(&self, spec: LookupSpec) -> Result<Arc<LookupTable>> {
+    /// Makes a table of a definition that arrived in a plan.
+    pub(crate) fn define(&self, spec: &LookupSpec) -> Result<Arc<LookupTable>> {
         let (definition, connector) = spec.define(&self.connectors)?;
         let provider = connector.provider(&definition)?;
-        let table = LookupTable::try_new(&definition.name, provider)?;
-        let table = match spec.may_travel(connector.as_ref()) {
-            true => table.with_recipe(recipe::of(&definition.name, spec.to_bytes()?)),
-            false => table,
-        };
-        Ok(Arc::new(table))
+        self.table(spec, &definition, connector.as_ref(), provider)
+    }
+
+    /// Makes a table that a session creates.
+    pub(crate) async fn create(
+        &self,
+        spec: &LookupSpec,
+        context: &SessionContext,
+    ) -> Result<Arc<LookupTable>> {
+        let (definition, connector) = spec.define(&self.connectors)?;
+        let provider = connector.create(&definition, context).await?;
+        self.table(spec, &definition, connector.as_ref(), provider)
+    }
+
+    /// Makes a table of its provider.
+    ///
+    /// Its lookups carry the definition, unless that holds a secret: then they cannot travel, and the
+    /// definition is part of what tells its caches from those of others.
+    fn table(
+        &self,
+        spec: &LookupSpec,
+        definition: &LookupDefinition,
+        connector: &dyn LookupConnector,
+        provider: Arc<dyn LookupProvider>,
+    ) -> Result<Arc<LookupTable>> {
+        let name = &definition.name;
+        let mut table = LookupTable::try_new(name, provider)?.with_connector(connector.name());
+        if let Some(part) = spec.ordering_key(definition)? {
+            table = table.with_ordering_key(part)?;
+        }
+        if connector.holds_rows() {
+            return Ok(self.remember(name, table));
+        }
+        let bytes = spec.to_bytes()?;
+        Ok(Arc::new(match spec.may_travel(connector) {
+            true => table.with_recipe(recipe::of(name, bytes)),
+            false => table.with_instance(format!("{:x}", xxh3_64(&bytes))),
+        }))
     }
 
     /// Makes a table of a provider; one of the same name is forgotten.
@@ -46,12 +86,28 @@ impl LookupRegistry {
         name: &str,
         provider: Arc<dyn LookupProvider>,
     ) -> Result<Arc<LookupTable>> {
-        let table = LookupTable::try_new(name, provider)?;
-        let table = Arc::new(table.with_recipe(recipe::by_name(name)));
+        Ok(self.remember(name, LookupTable::try_new(name, provider)?))
+    }
+
+    /// Lets plans that arrive find a table by its name.
+    ///
+    /// A name says nothing about rows: unless the provider has a version, caches of another table of
+    /// the name, in this session or in one that shares the runtime, are not this one's.
+    fn remember(&self, name: &str, table: LookupTable) -> Arc<LookupTable> {
+        let table = table.with_recipe(recipe::by_name(name));
+        let table = Arc::new(match table.provider().version() {
+            "" => table.with_instance(Uuid::new_v4().to_string()),
+            _ => table,
+        });
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         tables.retain(|_, table| table.strong_count() > 0);
         tables.insert(name.to_owned(), Arc::downgrade(&table));
-        Ok(table)
+        table
+    }
+
+    /// Makes the catalog's entry of a table, which is read as a whole where its provider can be.
+    pub(crate) fn entry(&self, table: Arc<LookupTable>) -> Result<LookupTableProvider> {
+        LookupTableProvider::new(table).with_own_scan(&self.runtime, &self.parameters)
     }
 
     /// Returns a table.

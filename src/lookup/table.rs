@@ -12,7 +12,9 @@ use datafusion::error::Result;
 use datafusion::logical_expr::{Expr, TableProviderFilterPushDown, TableSource, TableType};
 use datafusion::physical_plan::ExecutionPlan;
 use farcall_planner::{LookupSource, LookupTables};
-use farcall_udf::LookupTable;
+use farcall_udf::{FarcallRuntime, LookupTable, Parameters};
+
+use crate::lookup::scan::ScannedLookup;
 
 /// A lookup table as DataFusion's catalog holds it.
 ///
@@ -33,6 +35,22 @@ impl LookupTableProvider {
         let fields: Vec<Field> = table.schema().fields().iter().map(nullable).collect();
         let schema = Arc::new(Schema::new(fields));
         Self { table, schema, scanned: None }
+    }
+
+    /// Reads all rows from the store itself where a query has no key, if its provider can be scanned;
+    /// scans are told `runtime` and `parameters`.
+    ///
+    /// # Errors
+    /// What the provider says of a scan.
+    pub fn with_own_scan(
+        self,
+        runtime: &Arc<FarcallRuntime>,
+        parameters: &Parameters,
+    ) -> Result<Self> {
+        match ScannedLookup::try_new(&self.table, runtime, parameters)? {
+            Some(scanned) => self.with_scan(Arc::new(scanned)),
+            None => Ok(self),
+        }
     }
 
     /// Reads all rows from another table where a query has no key.
@@ -75,8 +93,11 @@ impl TableProvider for LookupTableProvider {
         &self,
         filters: &[&Expr],
     ) -> Result<Vec<TableProviderFilterPushDown>> {
-        // A condition that went into the scan would be lost to the lookup.
-        Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()])
+        // A lookup finds the conditions in the scan, and takes them from there.
+        match &self.scanned {
+            Some(scanned) => scanned.supports_filters_pushdown(filters),
+            None => Ok(vec![TableProviderFilterPushDown::Unsupported; filters.len()]),
+        }
     }
 
     async fn scan(

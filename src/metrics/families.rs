@@ -87,7 +87,7 @@ const fn gauge(
 }
 
 /// What is counted, in the order in which it is shown.
-pub(super) const FAMILIES: [Family; 18] = [
+pub(super) const FAMILIES: [Family; 24] = [
     counter("rows", "rows", "Rows that came to calls.", |now| now.rows as u64),
     counter(
         "calls",
@@ -121,6 +121,18 @@ pub(super) const FAMILIES: [Family; 18] = [
     counter("cache_hits", "calls", "Calls that were answered from the cache.", |now| {
         now.cache_hits as u64
     }),
+    counter(
+        "cache_misses",
+        "calls",
+        "Calls that were made because a partial cache had no answer.",
+        |now| now.cache_misses as u64,
+    ),
+    counter("cache_loads", "tables", "Times a table was read into a full cache.", |now| {
+        now.cache_loads as u64
+    }),
+    counter("cache_load_failures", "tables", "Times that failed.", |now| {
+        now.cache_load_failures as u64
+    }),
     counter("input_tokens", "tokens", "Tokens sent.", |now| now.input_tokens),
     counter("output_tokens", "tokens", "Tokens received.", |now| now.output_tokens),
     gauge("requests_in_flight", "requests", "Requests in flight.", CallMetrics::in_flight),
@@ -136,6 +148,8 @@ pub(super) const FAMILIES: [Family; 18] = [
         "Answered requests that wait for an earlier one, because rows are given out in order.",
         CallMetrics::pending_ordered_batches,
     ),
+    gauge("cached_rows", "rows", "Rows of cached answers.", CallMetrics::cached_rows),
+    gauge("cached_bytes", "bytes", "Bytes of cached answers.", CallMetrics::cached_bytes),
     Family {
         metric: "batch_size",
         unit: "rows",
@@ -153,5 +167,11 @@ pub(super) const FAMILIES: [Family; 18] = [
         unit: "seconds",
         help: "Time that an attempt took.",
         reading: Reading::Times(CallMetrics::call_duration),
+    },
+    Family {
+        metric: "cache_load_duration",
+        unit: "seconds",
+        help: "Time that reading a table into a full cache took.",
+        reading: Reading::Times(CallMetrics::cache_load_duration),
     },
 ];

@@ -11,7 +11,7 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use farcall_udf::CallError;
 
 use crate::config::FarcallConfig;
-use crate::lookup::{LookupSpec, LookupTableProvider};
+use crate::lookup::LookupSpec;
 use crate::models::{IfExists, ModelSpec, bind_models};
 use crate::session::FarcallSession;
 use crate::sql::lookup_statement::{CreateLookupTable, table_name, table_reference};
@@ -25,7 +25,9 @@ pub async fn execute(session: &FarcallSession, statement: Statement) -> Result<D
     match statement {
         Statement::DataFusion(statement) => return query(session, *statement).await,
         Statement::CreateModel(statement) => create_model(session, *statement)?,
-        Statement::CreateLookupTable(statement) => create_lookup_table(session, *statement)?,
+        Statement::CreateLookupTable(statement) => {
+            create_lookup_table(session, *statement).await?;
+        }
         Statement::DropModel { name, if_exists } => {
             models.drop_model(&name, if_exists)?;
         }
@@ -74,7 +76,7 @@ fn create_model(session: &FarcallSession, statement: CreateModel) -> Result<()> 
     Ok(())
 }
 
-fn create_lookup_table(session: &FarcallSession, statement: CreateLookupTable) -> Result<()> {
+async fn create_lookup_table(session: &FarcallSession, statement: CreateLookupTable) -> Result<()> {
     let CreateLookupTable { if_exists, name: written, columns, key, options } = statement;
     let context = session.context();
     let (name, table) = (table_name(&written), table_reference(&written));
@@ -88,7 +90,8 @@ fn create_lookup_table(session: &FarcallSession, statement: CreateLookupTable) -
     let columns = columns::fields(&format!("lookup table {name}"), columns, &context.state())?;
     let columns = columns.iter().map(|field| (field.name().clone(), field.data_type().to_string()));
     let spec = LookupSpec { name: name.clone(), columns: columns.collect(), key, options };
-    let provider = LookupTableProvider::new(session.lookups().define(spec)?);
+    let lookups = session.lookups();
+    let provider = lookups.entry(lookups.create(&spec, context).await?)?;
     context.deregister_table(table.clone())?;
     context.register_table(table, Arc::new(provider))?;
     Ok(())

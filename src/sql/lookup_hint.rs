@@ -28,7 +28,7 @@ use crate::sql::statement_parts::visit_queries;
 use crate::sql::types::sql_text;
 
 /// The options of the hint, each with the call option that it sets.
-const OPTIONS: [(&str, &str); 13] = [
+const OPTIONS: [(&str, &str); 18] = [
     ("async", "mode"),
     ("output_mode", "output_mode"),
     ("capacity", "buffer_capacity"),
@@ -41,7 +41,12 @@ const OPTIONS: [(&str, &str); 13] = [
     ("batch_timeout", "batch_timeout"),
     ("dedup", "dedup"),
     ("cache", "cache"),
+    ("cache_max_bytes", "cache_max_bytes"),
+    ("cache_max_rows", "cache_max_rows"),
     ("cache_ttl", "cache_ttl"),
+    ("cache_ttl_after_access", "cache_ttl_after_access"),
+    ("cache_missing_keys", "cache_missing_keys"),
+    ("cache_reload_interval", "cache_reload_interval"),
 ];
 
 /// The options that say together how a miss is tried again.
@@ -285,7 +290,7 @@ mod tests {
 
     #[test]
     fn several_hints_stand_beside_those_of_others() {
-        let hints = read("BROADCAST(t), lookup('table'='a','cache'='memory') LOOKUP('table'='b')");
+        let hints = read("BROADCAST(t), lookup('table'='a','cache'='full') LOOKUP('table'='b')");
         let tables: Vec<String> = hints.unwrap().into_iter().map(|hint| hint.table).collect();
         assert_eq!(tables, ["a", "b"]);
     }
@@ -317,6 +322,14 @@ mod tests {
             (
                 "LOOKUP('table'='u', 'capacity'='0')",
                 "option 'capacity': value 0 is not accepted, the least is 1",
+            ),
+            (
+                "LOOKUP('table'='u', 'cache'='some')",
+                "option 'cache': value 'some' is not accepted, accepted are 'none', 'partial', 'full'",
+            ),
+            (
+                "LOOKUP('table'='u', 'cache-max-rows'='0')",
+                "option 'cache-max-rows': value 0 is not accepted, the least is 1",
             ),
             (
                 "LOOKUP('table'='u', 'timeout'='1s', 'timeout'='2s')",

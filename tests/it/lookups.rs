@@ -1,8 +1,10 @@
 //! Lookup joins: rows as DataFusion's own joins give them, keys looked up as rarely as may be.
 
+mod cache;
 mod equivalence;
 mod http;
 mod keys;
+mod memory;
 mod plans;
 mod redis;
 mod redis_faults;
@@ -10,4 +12,5 @@ mod redis_scan;
 mod redis_secrets;
 mod redis_tls;
 mod refused;
+mod scan;
 mod sql;

@@ -7,6 +7,7 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use datafusion_common::Result;
 use datafusion_expr::{ReturnFieldArgs, Signature, TypeSignature, Volatility};
 
+use crate::lookup_reader::ReaderFn;
 use crate::options::CallOptions;
 
 /// Whether equal arguments give an answer that may be reused within a query.
@@ -81,6 +82,8 @@ pub struct Declaration {
     options: CallOptions,
     option_group: Option<String>,
     recipe: Option<Recipe>,
+    reader: Option<ReaderFn>,
+    instance: Option<String>,
 }
 
 impl Declaration {
@@ -126,6 +129,8 @@ impl Declaration {
             options: CallOptions::new(),
             option_group: None,
             recipe: None,
+            reader: None,
+            instance: None,
         }
     }
 
@@ -260,6 +265,23 @@ impl Declaration {
         self
     }
 
+    /// Tells the function from others of its name, version and recipe in the same runtime.
+    pub(crate) fn with_instance(mut self, instance: &str) -> Self {
+        self.instance = Some(instance.to_owned());
+        self
+    }
+
+    /// Attaches what reads the lookup table behind the function as a whole.
+    pub(crate) fn with_reader(mut self, reader: ReaderFn) -> Self {
+        self.reader = Some(reader);
+        self
+    }
+
+    /// Returns what reads the lookup table behind the function, if there is one.
+    pub(crate) fn reader(&self) -> Option<&ReaderFn> {
+        self.reader.as_ref()
+    }
+
     /// Returns the name under which SQL finds the function.
     pub fn name(&self) -> &str {
         &self.name
@@ -366,8 +388,8 @@ impl Declaration {
         self.recipe.as_ref()
     }
 
-    pub(crate) fn identity(&self) -> (&str, &str, Option<&Recipe>) {
-        (&self.name, &self.version, self.recipe.as_ref())
+    pub(crate) fn identity(&self) -> (&str, &str, Option<&Recipe>, Option<&str>) {
+        (&self.name, &self.version, self.recipe.as_ref(), self.instance.as_deref())
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod adapter;
 mod answer;
+mod caches;
 mod context;
 mod declaration;
 pub mod dispatch;
@@ -13,6 +14,7 @@ mod error;
 mod function;
 mod lookup;
 mod lookup_call;
+mod lookup_reader;
 mod options;
 mod plain;
 mod rows;
@@ -37,6 +39,7 @@ pub use lookup::{
     AsyncBatchLookupFunction, LOOKUP_GROUP, LookupAnswer, LookupProvider, LookupQuery,
     LookupRecipeFn, LookupScan, LookupTable,
 };
+pub use lookup_reader::{LookupReader, check_cache};
 pub use options::{
     Cache, CallOptions, DEFAULT_BATCH_SIZE, Mode, OnError, OptionInfo, OutputMode, RetryPredicate,
     RetryStrategy, TimeoutPolicy,

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch};
-use arrow::datatypes::{DataType, Field, FieldRef, Fields, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use async_trait::async_trait;
 use datafusion_common::{Result, plan_err};
@@ -17,6 +17,7 @@ use crate::declaration::{Declaration, Recipe};
 use crate::error::CallError;
 use crate::function::{ArgBatch, AsyncFunction};
 use crate::lookup_call::LookupCall;
+use crate::lookup_reader::{LookupReader, WholeTable};
 use crate::options::CallOptions;
 
 /// The group of session options that lookups listen to.
@@ -229,6 +230,9 @@ pub struct LookupTable {
     name: String,
     provider: Arc<dyn LookupProvider>,
     recipe: Option<LookupRecipeFn>,
+    connector: Option<String>,
+    instance: Option<String>,
+    ordering_key: Option<usize>,
 }
 
 impl LookupTable {
@@ -258,13 +262,41 @@ impl LookupTable {
                 );
             }
         }
-        Ok(Self { name, provider, recipe: None })
+        let ordering_key = provider.ordering_key();
+        Ok(Self { name, provider, recipe: None, connector: None, instance: None, ordering_key })
     }
 
     /// Attaches what writes the recipes of the table's lookups.
     pub fn with_recipe(mut self, recipe: LookupRecipeFn) -> Self {
         self.recipe = Some(recipe);
         self
+    }
+
+    /// Names the connector that made the provider, for messages.
+    pub fn with_connector(mut self, connector: impl Into<String>) -> Self {
+        self.connector = Some(connector.into());
+        self
+    }
+
+    /// Tells the table from others of its name and version in the same runtime; it is part of every
+    /// cache key. Another process may have another instance of the same table.
+    pub fn with_instance(mut self, instance: impl Into<String>) -> Self {
+        self.instance = Some(instance.into());
+        self
+    }
+
+    /// Names the part of the key by which lookups are ordered, whatever the provider says
+    /// ([`LookupProvider::ordering_key`]).
+    ///
+    /// # Errors
+    /// A planning error if the key has no such part, counted from 0.
+    pub fn with_ordering_key(mut self, part: usize) -> Result<Self> {
+        if part >= self.key().len() {
+            let (table, parts) = (&self.name, self.key().len());
+            return plan_err!("lookup table {table}: ordering key {part} of {parts} key columns");
+        }
+        self.ordering_key = Some(part);
+        Ok(self)
     }
 
     /// Returns the table's name.
@@ -306,7 +338,9 @@ impl LookupTable {
             Some(recipe) => recipe(&query)?,
             None => None,
         };
-        let mut declaration = self.declaration(&query);
+        let (table, whole) = (self.clone(), query.clone());
+        let mut declaration =
+            self.declaration(&query).with_reader(Arc::new(move || table.whole(&whole)));
         if let Some(recipe) = recipe {
             declaration = declaration.with_recipe(recipe);
         }
@@ -317,6 +351,38 @@ impl LookupTable {
             self.key(),
             self.row_fields(&query),
         )))
+    }
+
+    /// Makes what reads all rows of the columns of `query` that meet its filters; `None` if the
+    /// table's rows are only found by key.
+    ///
+    /// # Errors
+    /// As [`LookupProvider::scan`].
+    pub fn reader(&self, query: &LookupQuery) -> Result<Option<LookupReader>> {
+        let Some(scan) = self.provider.scan(query)? else { return Ok(None) };
+        let schema = Arc::new(Schema::new(self.row_fields(query)));
+        Ok(Some(LookupReader::new(&self.name, schema, scan)))
+    }
+
+    /// Makes what reads the rows that lookups of `query` find, with their whole key.
+    fn whole(&self, query: &LookupQuery) -> Result<WholeTable> {
+        let mut read = query.clone();
+        let missing = self.key().iter().filter(|part| !query.columns.contains(part));
+        read.columns.extend(missing);
+        let Some(reader) = self.reader(&read)? else {
+            let by = match &self.connector {
+                Some(connector) => format!("connector '{connector}'"),
+                None => "its provider".to_owned(),
+            };
+            return plan_err!(
+                "lookup table {}: option 'cache': 'full' reads the table as a whole, which {by} \
+                 cannot do; accepted are 'none', 'partial'",
+                self.name
+            );
+        };
+        let place = |part: &usize| read.columns.iter().position(|column| column == part);
+        let key = self.key().iter().filter_map(place).collect();
+        Ok(WholeTable { reader, key, columns: query.columns.len() })
     }
 
     /// Returns the fields of a found row.
@@ -347,8 +413,12 @@ impl LookupTable {
         };
         let declaration =
             Declaration::new(&self.name, key.collect(), list_type(self.row_fields(query)));
-        let declaration = match self.provider.ordering_key() {
+        let declaration = match self.ordering_key {
             Some(part) => declaration.with_ordering_key(part),
+            None => declaration,
+        };
+        let declaration = match &self.instance {
+            Some(instance) => declaration.with_instance(instance.as_str()),
             None => declaration,
         };
         declaration

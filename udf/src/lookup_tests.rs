@@ -2,21 +2,18 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray, Int64Array, StringArray};
-use arrow::datatypes::{Field, FieldRef, Int64Type, Schema, SchemaRef};
-use datafusion_common::config::ConfigOptions;
-use datafusion_execution::memory_pool::UnboundedMemoryPool;
-use datafusion_expr::{ReturnFieldArgs, col, lit};
-use futures::future::poll_fn;
+use arrow::array::{AsArray, Int64Array, StringArray};
+use arrow::datatypes::{Field, Int64Type, Schema, SchemaRef};
+use datafusion_expr::{col, lit};
 use tokio::time::Instant;
 
 use super::*;
-use crate::dispatch::Dispatcher;
 use crate::dispatch::metrics::MetricsSnapshot;
+use crate::dispatch::tests::lookups::look_up;
+use crate::dispatch::tests::scope_in;
 use crate::lookup::{LookupProvider, LookupTable};
 use crate::options::{Cache, CallOptions, OnError, RetryPredicate};
 use crate::runtime::FarcallRuntime;
-use crate::scope::QueryScope;
 
 #[tokio::test(start_paused = true)]
 async fn a_key_has_no_row_one_or_several() {
@@ -168,7 +165,7 @@ async fn a_cache_knows_missing_keys_too_until_they_are_old() {
     let table = Table::default();
     let runtime = Arc::new(FarcallRuntime::new());
     let options =
-        CallOptions::new().with_cache(Cache::Memory).with_cache_ttl(Duration::from_secs(60));
+        CallOptions::new().with_cache(Cache::Partial).with_cache_ttl(Duration::from_secs(60));
     for (wait, requests) in [(0, 1), (59, 1), (1, 2)] {
         tokio::time::sleep(Duration::from_secs(wait)).await;
         let (rows, _) = table.ask_in(&runtime, [1, 0].map(Some), options.clone()).await;
@@ -268,7 +265,6 @@ impl Table {
         self.ask_in(&Arc::new(FarcallRuntime::new()), keys, options).await
     }
 
-    /// Looks keys up as one partition of a query, and writes what each was answered.
     async fn ask_in(
         &self,
         runtime: &Arc<FarcallRuntime>,
@@ -276,53 +272,8 @@ impl Table {
         options: CallOptions,
     ) -> (Result<Vec<String>, CallError>, MetricsSnapshot) {
         let table = LookupTable::try_new("users", Arc::new(self.clone())).unwrap();
-        let query = LookupQuery { columns: vec![0, 1], filters: vec![] };
-        let function = table.function(query).unwrap();
-        let config = Arc::new(ConfigOptions::new());
-        let memory = Arc::new(UnboundedMemoryPool::default());
-        let scope = QueryScope::new(Arc::clone(runtime), Arc::default(), config, memory);
-        let args = ReturnFieldArgs { arg_fields: &[], scalar_arguments: &[] };
-        let field = function.declaration().return_field(&args).unwrap();
-        let site = scope.site(1, 0, &function, &options, &field, &Arc::default());
-        let key: FieldRef = Arc::new(Field::new("x", DataType::Int64, true));
-        let mut dispatcher =
-            Dispatcher::new(Arc::clone(&scope), Arc::clone(&site), [key].into()).unwrap();
-        let keys: Int64Array = keys.into_iter().collect();
-        dispatcher.push(keys.len(), vec![Arc::new(keys.clone())], None).unwrap();
-        dispatcher.finish();
-        let done = poll_fn(|cx| {
-            loop {
-                if dispatcher.ready_rows() == keys.len() {
-                    return std::task::Poll::Ready(Ok(()));
-                }
-                match dispatcher.poll_progress(cx) {
-                    std::task::Poll::Ready(Ok(())) => {}
-                    other => return other,
-                }
-            }
-        })
-        .await;
-        let rows = done.map(|()| write(&dispatcher.take(keys.len()).unwrap(), &keys));
-        (rows, site.metrics().snapshot())
+        look_up(&scope_in(runtime), &table, keys, options).await
     }
-}
-
-fn write(lists: &ArrayRef, keys: &Int64Array) -> Vec<String> {
-    let lists = lists.as_list::<i32>();
-    let write = |row: usize| {
-        if lists.is_null(row) {
-            return "NULL".to_owned();
-        }
-        let rows = lists.value(row);
-        let rows = rows.as_struct();
-        let ids = rows.column(0).as_primitive::<Int64Type>();
-        assert!(ids.iter().all(|id| id == Some(keys.value(row))));
-        let names = rows.column(1).as_string::<i32>();
-        names
-            .iter()
-            .fold(format!("{}:", keys.value(row)), |text, name| format!("{text} {}", name.unwrap()))
-    };
-    (0..lists.len()).map(write).collect()
 }
 
 impl LookupProvider for Table {

@@ -9,7 +9,9 @@ use crate::error::CallError;
 
 /// Declares an option whose values are words.
 macro_rules! words {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $word:literal),+ $(,)? }) => {
+    ($(#[$doc:meta])* $name:ident {
+        $($(#[$vdoc:meta])* $variant:ident = $word:literal $(| $synonym:literal)?),+ $(,)?
+    }) => {
         $(#[$doc])*
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum $name { $($(#[$vdoc])* $variant),+ }
@@ -29,7 +31,7 @@ macro_rules! words {
 
             fn from_str(text: &str) -> Result<Self, String> {
                 match canonical(text).as_str() {
-                    $($word => Ok(Self::$variant),)+
+                    $($word $(| $synonym)? => Ok(Self::$variant),)+
                     _ => Err(format!("accepted are {}", quoted(Self::WORDS))),
                 }
             }
@@ -72,8 +74,10 @@ words! {
     Cache {
         /// Nowhere.
         None = "none",
-        /// In the memory of the process, in the runtime that the sessions share.
-        Memory = "memory",
+        /// Each as it comes, in the memory of the runtime that the sessions share.
+        Partial = "partial" | "memory",
+        /// A lookup table as a whole, read before its first lookup, in the same memory.
+        Full = "full",
     }
 }
 
@@ -401,16 +405,32 @@ options! {
     dedup / with_dedup: bool = true, "true";
     /// Bytes of remembered answers at most, per function and query; the oldest are forgotten first.
     dedup_max_bytes / with_dedup_max_bytes: usize = 64 * 1024 * 1024, "67108864";
-    /// Where answers of a deterministic function are kept for later queries: `none`, or `memory`.
+    /// Where answers of a deterministic function are kept for later queries: `none`, `partial` (as they come), or `full` (a lookup table as a whole).
     cache / with_cache: Cache = Cache::None, "none";
-    /// Bytes of cached answers at most, per function; the oldest are forgotten first.
+    /// Bytes of cached answers at most, per function: a `partial` cache forgets the least recently used, a `full` one must fit.
     cache_max_bytes / with_cache_max_bytes: usize = 64 * 1024 * 1024, "67108864";
-    /// How long an answer is cached.
+    /// Rows of cached answers at most, as `cache_max_bytes`; a missing key counts as one.
+    cache_max_rows / with_cache_max_rows: usize = UNLIMITED_USIZE, "none";
+    /// How long a `partial` cache keeps an answer after it came.
     cache_ttl / with_cache_ttl: Duration = Duration::MAX, "none";
+    /// How long a `partial` cache keeps an answer after it was last used.
+    cache_ttl_after_access / with_cache_ttl_after_access: Duration = Duration::MAX, "none";
+    /// Whether a `partial` cache keeps keys that a lookup did not find, too.
+    cache_missing_keys / with_cache_missing_keys: bool = true, "true";
+    /// How old a `full` cache gets before its table is read again; the old rows serve until the new ones are whole.
+    cache_reload_interval / with_cache_reload_interval: Duration = Duration::MAX, "none";
 }
 
 /// Options that are no limit unless they are set, and may be set to `none`.
-const LIFTABLE: &[&str] = &["max_concurrency", "rpm", "tpm", "cache_ttl"];
+const LIFTABLE: &[&str] = &[
+    "max_concurrency",
+    "rpm",
+    "tpm",
+    "cache_max_rows",
+    "cache_ttl",
+    "cache_ttl_after_access",
+    "cache_reload_interval",
+];
 
 /// Rows in a request of a batch function that declares nothing else.
 pub const DEFAULT_BATCH_SIZE: usize = 32;
@@ -485,9 +505,24 @@ impl CallOptions {
         self.tpm
     }
 
-    /// Returns how long an answer is cached, if that is limited.
+    /// Returns the limit of cached rows, if one is set.
+    pub fn cache_rows_limit(&self) -> Option<usize> {
+        self.cache_max_rows
+    }
+
+    /// Returns how long an answer is cached after it came, if that is limited.
     pub fn cache_lifetime(&self) -> Option<Duration> {
         self.cache_ttl
+    }
+
+    /// Returns how long an answer is cached after it was last used, if that is limited.
+    pub fn cache_idle_time(&self) -> Option<Duration> {
+        self.cache_ttl_after_access
+    }
+
+    /// Returns how old a table that is cached as a whole gets, if that is limited.
+    pub fn cache_reload_time(&self) -> Option<Duration> {
+        self.cache_reload_interval
     }
 
     /// Returns the rows in a request at most, given what holds if nobody set it.
@@ -551,7 +586,10 @@ impl CallOptions {
             "max_attempts" => positive(self.max_attempts() as usize),
             "timeout" => lasting(self.timeout()),
             "attempt_timeout" => lasting(self.attempt_timeout()),
+            "cache_max_rows" => positive(self.cache_max_rows()),
             "cache_ttl" => lasting(self.cache_ttl()),
+            "cache_ttl_after_access" => lasting(self.cache_ttl_after_access()),
+            "cache_reload_interval" => lasting(self.cache_reload_interval()),
             "retry_multiplier"
                 if !self.retry_multiplier().is_finite() || self.retry_multiplier() < 1.0 =>
             {
@@ -570,12 +608,18 @@ fn canonical(name: &str) -> String {
     name.trim().to_ascii_lowercase().replace('-', "_")
 }
 
-/// Maps the synonyms of FLIP-400 and of LOOKUP hints to our words.
+/// Maps the synonyms of FLIP-400, of LOOKUP hints and of Flink's lookup tables to our words.
 fn resolve_name(name: &str) -> String {
     let name = canonical(name);
     match name.as_str() {
         "max_concurrent_operations" | "capacity" => "buffer_capacity".into(),
         "fixed_delay" => "retry_delay".into(),
+        "lookup.cache" => "cache".into(),
+        "lookup.partial_cache.max_rows" => "cache_max_rows".into(),
+        "lookup.partial_cache.expire_after_write" => "cache_ttl".into(),
+        "lookup.partial_cache.expire_after_access" => "cache_ttl_after_access".into(),
+        "lookup.partial_cache.cache_missing_key" => "cache_missing_keys".into(),
+        "lookup.full_cache.periodic_reload.interval" => "cache_reload_interval".into(),
         _ => name,
     }
 }
@@ -624,6 +668,31 @@ mod tests {
     }
 
     #[test]
+    fn flinks_words_for_caches_are_accepted() {
+        let mut options = CallOptions::new();
+        for (name, value) in [
+            ("lookup.cache", "PARTIAL"),
+            ("lookup.partial-cache.max-rows", "10"),
+            ("lookup.partial-cache.expire-after-write", "1h"),
+            ("lookup.partial-cache.expire-after-access", "1min"),
+            ("lookup.partial-cache.cache-missing-key", "false"),
+            ("lookup.full-cache.periodic-reload.interval", "5min"),
+        ] {
+            options.set(name, value).unwrap();
+        }
+        let expected = CallOptions::new()
+            .with_cache(Cache::Partial)
+            .with_cache_max_rows(10)
+            .with_cache_ttl(Duration::from_secs(3600))
+            .with_cache_ttl_after_access(Duration::from_secs(60))
+            .with_cache_missing_keys(false)
+            .with_cache_reload_interval(Duration::from_secs(300));
+        assert_eq!(options, expected);
+        options.set("cache", "memory").unwrap();
+        assert_eq!(options.get("cache").as_deref(), Some("partial"));
+    }
+
+    #[test]
     fn bad_values_name_the_option_and_what_is_accepted() {
         let mut options = CallOptions::new();
         for (name, value, message) in [
@@ -636,6 +705,10 @@ mod tests {
             ("timeout", "30", "a duration needs a unit, such as '30s' or '30ms'"),
             ("timeout", "-5s", "accepted are durations with a unit"),
             ("retry_strategy", "often", "'no_retry', 'fixed_delay', 'exponential_backoff'"),
+            ("cache", "some", "accepted are 'none', 'partial', 'full'"),
+            ("cache_max_rows", "0", "value 0 is not accepted, the least is 1"),
+            ("cache_ttl_after_access", "0s", "it must be longer than 0"),
+            ("cache_reload_interval", "5", "a duration needs a unit"),
             ("colour", "red", "no such option, accepted are 'mode'"),
         ] {
             let error = options.set(name, value).unwrap_err().to_string();

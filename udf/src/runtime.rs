@@ -5,15 +5,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
-use arrow::datatypes::{DataType, FieldRef};
+use arrow::datatypes::FieldRef;
 use tokio::sync::watch;
 
-use crate::dispatch::dedup::Memo;
+use crate::caches::{CacheKey, Caches};
+use crate::dispatch::cache::{CacheLimits, PartialCache};
+use crate::dispatch::full::FullCache;
 use crate::dispatch::limit::{Limiter, Limits};
 use crate::dispatch::metrics::CallMetrics;
-use crate::function::AsyncFunction;
+use crate::lookup::LOOKUP_GROUP;
 use crate::scope::CallSite;
 
 /// Functions that are counted each for itself; those that come later are counted as one.
@@ -25,10 +26,6 @@ const OTHER_FUNCTIONS: &str = "(other)";
 /// What is called, and how much of it at once.
 type LimiterKey = (String, Limits);
 
-/// What is cached: the function with version and recipe, the types of arguments and answer, and how
-/// much of it for how long.
-type CacheKey = (AsyncFunction, Vec<DataType>, usize, Option<Duration>);
-
 /// What outlives a query, owned by whoever embeds farcall: a session, the CLI, an executor.
 ///
 /// Nothing of farcall lives in statics: two runtimes in one process share nothing.
@@ -36,7 +33,8 @@ type CacheKey = (AsyncFunction, Vec<DataType>, usize, Option<Duration>);
 pub struct FarcallRuntime {
     limiters: Mutex<HashMap<LimiterKey, Arc<Limiter>>>,
     totals: Mutex<BTreeMap<String, Arc<CallMetrics>>>,
-    caches: Mutex<HashMap<CacheKey, Arc<Memo>>>,
+    partial_caches: Mutex<Caches<PartialCache>>,
+    full_caches: Mutex<Caches<FullCache>>,
     resources: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
     /// Queries that run, or whose functions are closing.
     queries: watch::Sender<usize>,
@@ -107,22 +105,23 @@ impl FarcallRuntime {
         totals.iter().map(|(name, metrics)| (name.clone(), Arc::clone(metrics))).collect()
     }
 
-    /// Returns the cache of a call site's function, made at its first use.
-    ///
-    /// What is cached of other versions of the function is dropped once no query uses it.
-    pub(crate) fn cache(&self, site: &CallSite, fields: &[FieldRef]) -> Arc<Memo> {
-        let (options, function) = (site.options(), site.function());
-        let types = fields.iter().chain([&site.return_field]);
-        let types = types.map(|field| field.data_type().clone()).collect();
-        let (max_bytes, ttl) = (options.cache_max_bytes(), options.cache_lifetime());
-        let mut caches = self.caches.lock().unwrap_or_else(PoisonError::into_inner);
-        caches.retain(|(cached, ..), memo| {
-            cached == function || cached.name() != function.name() || Arc::strong_count(memo) > 1
-        });
-        let memo = caches
-            .entry((function.clone(), types, max_bytes, ttl))
-            .or_insert_with(|| Arc::new(Memo::cache(max_bytes, ttl)));
-        Arc::clone(memo)
+    /// Returns the cache of a call site's function that keeps answers as they come, made at its
+    /// first use.
+    pub(crate) fn partial_cache(&self, site: &CallSite, fields: &[FieldRef]) -> Arc<PartialCache> {
+        let limits = CacheLimits::partial(site.options());
+        let is_lookup = site.function().declaration().option_group() == Some(LOOKUP_GROUP);
+        let totals = self.totals_of(site.function().name());
+        let mut caches = self.partial_caches.lock().unwrap_or_else(PoisonError::into_inner);
+        caches.get(CacheKey::new(site, fields, limits), || {
+            PartialCache::new(limits, is_lookup, totals)
+        })
+    }
+
+    /// Returns the cache that holds a call site's lookup table as a whole, made at its first use.
+    pub(crate) fn full_cache(&self, site: &CallSite, fields: &[FieldRef]) -> Arc<FullCache> {
+        let limits = CacheLimits::full(site.options());
+        let mut caches = self.full_caches.lock().unwrap_or_else(PoisonError::into_inner);
+        caches.get(CacheKey::new(site, fields, limits), || FullCache::new(limits))
     }
 
     /// Returns the one `T` of this runtime, made at its first use: an HTTP client, for instance.

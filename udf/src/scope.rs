@@ -227,19 +227,24 @@ impl QueryScope {
         Arc::clone(opened)
     }
 
+    /// Makes what a function is told about the query; `cancellation` ends what it begins.
+    pub(crate) fn function_context(&self, cancellation: CancellationToken) -> FunctionContext {
+        FunctionContext {
+            query_id: Arc::clone(&self.query_id),
+            runtime: Arc::clone(&self.runtime),
+            cancellation,
+            parameters: Arc::clone(&self.parameters),
+            config: Arc::clone(&self.config),
+        }
+    }
+
     /// Opens a function if this query has not done so yet.
     ///
     /// Whoever waits drives it on: it begins once, also when the first to wait gives up.
     pub(crate) fn opening(&self, opened: &OpenedFunction) -> Opening {
         let open = opened.open.get_or_init(|| {
             let function = opened.function.clone();
-            let ctx = FunctionContext {
-                query_id: Arc::clone(&self.query_id),
-                runtime: Arc::clone(&self.runtime),
-                cancellation: self.cancellation.clone(),
-                parameters: Arc::clone(&self.parameters),
-                config: Arc::clone(&self.config),
-            };
+            let ctx = self.function_context(self.cancellation.clone());
             let open = async move {
                 let open = AssertUnwindSafe(function.open(&ctx)).catch_unwind().await;
                 open.unwrap_or_else(|payload| Err(panicked(function.name(), payload)))

@@ -13,7 +13,7 @@ const SEED: u64 = 7_000;
 #[tokio::test]
 async fn random_joins_have_the_rows_of_plain_joins_in_every_mode() {
     for partitions in [1, 4] {
-        check_random_joins(&Stores::new(partitions), partitions).await;
+        check_random_joins(&Stores::scanned(partitions), partitions).await;
     }
 }
 
@@ -56,23 +56,38 @@ async fn every_kind_of_join_has_the_rows_of_a_plain_join_in_every_mode() {
     ];
     for partitions in [1, 4] {
         for output_mode in ["ordered", "allow_unordered"] {
-            for (cache, dedup) in [("none", "true"), ("none", "false"), ("memory", "true")] {
-                let stores = Stores::new(partitions);
+            for (cache, dedup) in
+                [("none", "true"), ("none", "false"), ("partial", "true"), ("full", "true")]
+            {
+                let stores = Stores::scanned(partitions);
                 stores.set("output_mode", output_mode).await;
                 stores.set("cache", cache).await;
                 stores.set("dedup", dedup).await;
                 for sql in kinds {
                     stores.check(sql).await;
                 }
+                let asked = stores.requests["users"].take().len();
+                assert_eq!(
+                    (asked == 0, stores.requests["users"].scans() > 0),
+                    match cache {
+                        "full" => (true, true),
+                        _ => (false, false),
+                    }
+                );
             }
         }
     }
 }
 
 fn modes(random: &mut Random) -> Vec<(&'static str, &'static str)> {
+    let cache = *random.pick(&["none", "partial", "full"]);
+    // A table that does not fit is no full cache.
+    let max_rows: &[&str] = if cache == "partial" { &["none", "3"] } else { &["none"] };
     vec![
         ("output_mode", *random.pick(&["ordered", "allow_unordered"])),
-        ("cache", *random.pick(&["none", "memory"])),
+        ("cache", cache),
+        ("cache_max_rows", *random.pick(max_rows)),
+        ("cache_missing_keys", *random.pick(&["true", "false"])),
         ("dedup", *random.pick(&["true", "false"])),
         ("max_batch_size", *random.pick(&["1", "7", "32", "1000"])),
         ("buffer_capacity", *random.pick(&["1", "3", "100"])),

@@ -17,7 +17,7 @@ fn many(max_keys: usize, partitions: usize) -> Stores {
     stores.farcall.context().register_table("many", Arc::new(table)).unwrap();
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values((0..5_000).map(|id| 2 * id)));
     let rows = RecordBatch::try_from_iter([("id", ids)]).unwrap();
-    stores.add("even", Store::new(rows.clone(), &["id"]).max_keys(max_keys), rows);
+    stores.add("even", Store::new(rows.clone(), &["id"]).max_keys(max_keys).scanned(), rows);
     stores
 }
 
@@ -40,12 +40,22 @@ async fn each_key_is_looked_up_once_a_query() {
 #[tokio::test]
 async fn no_key_is_looked_up_twice_while_it_is_cached() {
     let stores = many(100, 4);
-    stores.set("cache", "memory").await;
+    stores.set("cache", "partial").await;
     stores.set("dedup", "false").await;
     for keys in [5_000, 0] {
         assert_eq!(stores.rows(JOIN).await, ["|100000|"]);
         let seen = stores.requests["even"].take_keys();
         assert_eq!((seen.len(), seen.values().sum::<usize>()), (keys, keys));
+    }
+}
+
+#[tokio::test]
+async fn no_key_is_looked_up_in_a_table_that_is_held_as_a_whole() {
+    let stores = many(100, 4);
+    stores.set("cache", "full").await;
+    for _ in 0..2 {
+        assert_eq!(stores.rows(JOIN).await, ["|100000|"]);
+        assert_eq!((stores.requests["even"].take().len(), stores.requests["even"].scans()), (0, 1));
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`Stores`], lookup tables beside the same rows in plain DataFusion, and what was looked up.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, StringArray};
@@ -14,20 +15,28 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use farcall::FarcallSession;
 use farcall::connect::memory::MemoryLookup;
 use farcall::udf::{
-    ArgBatch, AsyncBatchLookupFunction, CallContext, CallError, LookupAnswer, LookupProvider,
-    LookupQuery,
+    ArgBatch, AsyncBatchLookupFunction, CallContext, CallError, FunctionContext, LookupAnswer,
+    LookupProvider, LookupQuery, LookupScan,
 };
+use futures::stream::BoxStream;
 
 use crate::support::redis::Redis;
 use crate::support::twins::{Twins, lines};
 
-/// The requests that a store got, each with its keys as text.
+/// The requests that a store got, each with its keys as text, and how often it was read as a whole.
 #[derive(Debug, Default)]
-pub struct Requests(Mutex<Vec<Vec<String>>>);
+pub struct Requests {
+    keys: Mutex<Vec<Vec<String>>>,
+    scans: AtomicUsize,
+}
 
 impl Requests {
     pub fn take(&self) -> Vec<Vec<String>> {
-        std::mem::take(&mut self.0.lock().unwrap())
+        std::mem::take(&mut self.keys.lock().unwrap())
+    }
+
+    pub fn scans(&self) -> usize {
+        self.scans.load(Ordering::Relaxed)
     }
 
     /// Returns how often each key was asked for, and forgets it.
@@ -46,13 +55,20 @@ pub struct Store {
     rows: MemoryLookup,
     max_keys: usize,
     takes_filters: bool,
+    can_be_scanned: bool,
     requests: Arc<Requests>,
 }
 
 impl Store {
     pub fn new(rows: RecordBatch, key: &[&str]) -> Self {
         let rows = MemoryLookup::try_new(rows, key).unwrap();
-        Self { rows, max_keys: usize::MAX, takes_filters: false, requests: Arc::default() }
+        Self {
+            rows,
+            max_keys: usize::MAX,
+            takes_filters: false,
+            can_be_scanned: false,
+            requests: Arc::default(),
+        }
     }
 
     pub fn requests(&self) -> Arc<Requests> {
@@ -66,6 +82,11 @@ impl Store {
 
     pub fn taking_filters(mut self) -> Self {
         self.takes_filters = true;
+        self
+    }
+
+    pub fn scanned(mut self) -> Self {
+        self.can_be_scanned = true;
         self
     }
 }
@@ -91,6 +112,33 @@ impl LookupProvider for Store {
         let rows = self.rows.lookup(query)?;
         Ok(Arc::new(Counted { rows, requests: Arc::clone(&self.requests) }))
     }
+
+    fn scan(&self, query: &LookupQuery) -> Result<Option<Arc<dyn LookupScan>>> {
+        if !self.can_be_scanned {
+            return Ok(None);
+        }
+        let requests = Arc::clone(&self.requests);
+        let counted = |rows| Arc::new(CountedScan { rows, requests }) as Arc<dyn LookupScan>;
+        Ok(self.rows.scan(query)?.map(counted))
+    }
+}
+
+#[derive(Debug)]
+struct CountedScan {
+    rows: Arc<dyn LookupScan>,
+    requests: Arc<Requests>,
+}
+
+#[async_trait]
+impl LookupScan for CountedScan {
+    async fn scan(
+        &self,
+        ctx: &FunctionContext,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, CallError>>, CallError> {
+        self.requests.scans.fetch_add(1, Ordering::Relaxed);
+        tokio::task::yield_now().await;
+        self.rows.scan(ctx).await
+    }
 }
 
 #[derive(Debug)]
@@ -112,7 +160,7 @@ impl AsyncBatchLookupFunction for Counted {
                 parts.map(|part| array_value_to_string(part, row).unwrap()).collect();
             parts.join(" ")
         };
-        self.requests.0.lock().unwrap().push((0..keys.num_rows()).map(text).collect());
+        self.requests.keys.lock().unwrap().push((0..keys.num_rows()).map(text).collect());
         assert!(keys.columns().iter().all(|part| part.null_count() == 0));
         // Answers must come from another task, or nothing asynchronous would be tried.
         tokio::task::yield_now().await;
@@ -128,12 +176,22 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Makes the sessions with their catalogue of functions, the table `t` and lookup tables in memory.
+    /// Makes the sessions with their catalogue of functions, the table `t` and lookup tables in memory
+    /// that are only found by key.
     pub fn new(partitions: usize) -> Self {
+        Self::in_memory(partitions, |store| store)
+    }
+
+    /// Makes the sessions with lookup tables in memory that can be scanned, too.
+    pub fn scanned(partitions: usize) -> Self {
+        Self::in_memory(partitions, Store::scanned)
+    }
+
+    fn in_memory(partitions: usize, change: impl Fn(Store) -> Store) -> Self {
         let mut stores = Self::without_tables(partitions);
-        stores.add("users", Store::new(users(), &["id"]), users());
-        stores.add("cells", Store::new(cells(), &["a", "b"]), cells());
-        stores.add("names", Store::new(codes(), &["code"]).taking_filters(), codes());
+        stores.add("users", change(Store::new(users(), &["id"])), users());
+        stores.add("cells", change(Store::new(cells(), &["a", "b"])), cells());
+        stores.add("names", change(Store::new(codes(), &["code"]).taking_filters()), codes());
         stores
     }
 

@@ -1,20 +1,18 @@
-//! [`Memo`], the answers given so far, within a query or a runtime, so that equal calls are made once.
+//! [`Memo`], the answers given so far within a query, so that equal calls are made once.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef};
 use datafusion_execution::memory_pool::MemoryReservation;
 use futures::task::AtomicWaker;
-use tokio::time::Instant;
 
 use crate::error::CallError;
 use crate::scope::CallSite;
 
 /// What an answer costs besides its key and its value: the places in map and queue, two counts of
 /// references, and the slack of a growing map.
-const ENTRY_BYTES: usize = 128;
+pub(crate) const ENTRY_BYTES: usize = 128;
 
 /// The arguments of a call, encoded so that equal arguments are equal bytes.
 pub(crate) type Key = Arc<[u8]>;
@@ -63,17 +61,27 @@ pub(crate) enum Found {
     Wait,
 }
 
+/// Calls that wait for an equal one: their positions, and where their deliveries arrive.
+pub(crate) type Followers = Vec<(u64, Arc<Inbox>)>;
+
+/// Hands something to every call that waits for an equal one.
+pub(crate) fn deliver(followers: Followers, delivery: impl Fn(u64) -> Delivery) {
+    for (position, inbox) in followers {
+        inbox.deliver(delivery(position));
+    }
+}
+
 #[derive(Debug)]
 enum Entry {
-    InFlight(Vec<(u64, Arc<Inbox>)>),
+    InFlight(Followers),
     Answered { array: ArrayRef, row: usize, bytes: usize },
 }
 
 #[derive(Debug, Default)]
 struct Entries {
     by_key: HashMap<Key, Entry>,
-    /// Answered calls and when they were answered, the oldest first; a key stands there once.
-    answered: VecDeque<(Key, Instant)>,
+    /// Answered calls, the oldest first; a key stands there once.
+    answered: VecDeque<Key>,
     bytes: usize,
     /// Where the bytes are accounted, if they belong to a query.
     account: Option<MemoryReservation>,
@@ -81,7 +89,7 @@ struct Entries {
 
 impl Entries {
     fn forget_oldest(&mut self) {
-        if let Some((oldest, _)) = self.answered.pop_front()
+        if let Some(oldest) = self.answered.pop_front()
             && let Some(Entry::Answered { bytes, .. }) = self.by_key.remove(&oldest)
         {
             self.bytes -= bytes;
@@ -104,43 +112,28 @@ impl Entries {
             account.resize(self.bytes);
         }
     }
-
-    fn forget_older_than(&mut self, ttl: Duration, now: Instant) {
-        while let Some((_, at)) = self.answered.front()
-            && now.saturating_duration_since(*at) >= ttl
-        {
-            self.forget_oldest();
-        }
-    }
 }
 
-/// The answers of one function, over all call sites and partitions of a query; as a cache, over all
-/// queries of a runtime.
+/// The answers of one function, over all call sites and partitions of a query.
 ///
-/// Capped by bytes and, as a cache, by age: the oldest answers are forgotten first, calls in flight
-/// never. Errors are not remembered. Within a query the bytes are accounted in its memory pool: when
-/// that refuses, answers are forgotten, too.
+/// Capped by bytes: the oldest answers are forgotten first, calls in flight never. Errors are not
+/// remembered. The bytes are accounted in the query's memory pool: when that refuses, answers are
+/// forgotten, too.
 #[derive(Debug)]
 pub(crate) struct Memo {
     max_bytes: usize,
-    ttl: Option<Duration>,
     entries: Mutex<Entries>,
 }
 
 impl Memo {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, ttl: None, entries: Mutex::default() }
+        Self { max_bytes, entries: Mutex::default() }
     }
 
     /// Accounts for the bytes of the answers.
     pub(crate) fn accounted(self, account: MemoryReservation) -> Self {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner).account = Some(account);
         self
-    }
-
-    /// Makes a cache whose answers get no older than `ttl`.
-    pub(crate) fn cache(max_bytes: usize, ttl: Option<Duration>) -> Self {
-        Self { ttl, ..Self::new(max_bytes) }
     }
 
     /// Looks up calls in one go; `position` tells the inbox which call a delivery answers.
@@ -151,9 +144,6 @@ impl Memo {
         mut found: impl FnMut(u64, Found),
     ) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(ttl) = self.ttl {
-            entries.forget_older_than(ttl, Instant::now());
-        }
         for (position, key) in keys {
             match entries.by_key.get_mut(key) {
                 Some(Entry::Answered { array, row, .. }) => {
@@ -181,18 +171,15 @@ impl Memo {
             .get_slice_memory_size()
             .unwrap_or_else(|_| array.get_buffer_memory_size())
             .div_ceil(array.len().max(1));
-        let now = Instant::now();
         for (key, row) in answers {
             let bytes = key.len() + row_bytes + ENTRY_BYTES;
             let answered = Entry::Answered { array: Arc::clone(array), row, bytes };
             if let Some(Entry::InFlight(followers)) =
                 entries.by_key.insert(Arc::clone(&key), answered)
             {
-                for (position, inbox) in followers {
-                    inbox.deliver(Delivery::Value(position, Arc::clone(array), row));
-                }
+                deliver(followers, |position| Delivery::Value(position, Arc::clone(array), row));
             }
-            entries.answered.push_back((key, now));
+            entries.answered.push_back(key);
             entries.bytes += bytes;
         }
         entries.forget_beyond(self.max_bytes);
@@ -217,9 +204,7 @@ impl Memo {
     fn end(&self, key: &Key, delivery: impl Fn(u64) -> Delivery) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(Entry::InFlight(followers)) = entries.by_key.remove(key) {
-            for (position, inbox) in followers {
-                inbox.deliver(delivery(position));
-            }
+            deliver(followers, delivery);
         }
     }
 }

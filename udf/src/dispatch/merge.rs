@@ -8,8 +8,9 @@ use arrow::array::{ArrayRef, UInt32Array};
 use arrow::datatypes::FieldRef;
 use arrow::row::{RowConverter, SortField};
 
+use crate::dispatch::answers::Answers;
 use crate::dispatch::batch::CallRuns;
-use crate::dispatch::dedup::{Delivery, Found, Inbox, Key, Memo};
+use crate::dispatch::dedup::{Delivery, Found, Inbox, Key};
 use crate::dispatch::request::Replaced;
 use crate::dispatch::retry::RetryPolicy;
 use crate::error::CallError;
@@ -36,9 +37,7 @@ pub(crate) enum Merged {
 /// Dropping it lets the calls of other partitions that wait for one of this find another.
 pub(crate) struct Merger {
     site: Arc<CallSite>,
-    memo: Arc<Memo>,
-    /// Whether the answers belong to the runtime rather than to the query.
-    cached: bool,
+    answers: Answers,
     converter: RowConverter,
     inbox: Arc<Inbox>,
     /// Calls that others may wait for.
@@ -58,19 +57,19 @@ impl Merger {
         let declaration = site.function().declaration();
         let sort: Vec<SortField> =
             fields.iter().map(|field| SortField::new(field.data_type().clone())).collect();
-        let cached = site.options().cache() == Cache::Memory;
-        let wanted = (site.options().dedup() || cached) && declaration.is_reusable();
+        let cached = site.options().cache() == Cache::Partial;
+        let full = site.options().cache() == Cache::Full;
+        let wanted = (site.options().dedup() || cached) && !full && declaration.is_reusable();
         if !wanted || !RowConverter::supports_fields(&sort) {
             return Ok(None);
         }
         let converter = RowConverter::new(sort)
             .map_err(|error| conversion(declaration.name(), "an argument", error))?;
         Ok(Some(Self {
-            memo: match cached {
-                true => runtime.cache(site, fields),
-                false => site.function.memo(fields, site),
+            answers: match cached {
+                true => Answers::Cache(runtime.partial_cache(site, fields)),
+                false => Answers::Memo(site.function.memo(fields, site)),
             },
-            cached,
             site: Arc::clone(site),
             converter,
             inbox: Arc::default(),
@@ -89,7 +88,7 @@ impl Merger {
         if args.num_rows() == 0 {
             return Ok((args, calls));
         }
-        let Self { site, memo, cached, converter, inbox, leading, following } = self;
+        let Self { site, answers, converter, inbox, leading, following } = self;
         let convert = |error| conversion(site.function().name(), "an argument", error);
         // Without arguments all calls are equal.
         let keys = match args.columns() {
@@ -103,7 +102,7 @@ impl Merger {
         let args = Arc::new(args);
         let (mut row, mut hits) = (0_usize, 0_usize);
         let (mut lead_rows, mut lead_calls) = (Vec::<u32>::new(), CallRuns::default());
-        memo.find(keys, inbox, |position, found| {
+        answers.find(keys, inbox, |position, found| {
             match found {
                 Found::Lead(key) => {
                     leading.insert(position, key);
@@ -120,9 +119,13 @@ impl Merger {
             }
             row += 1;
         });
-        match cached {
-            true => site.metrics.add_cache_hits(hits),
-            false => site.metrics.add_dedup_hits(hits),
+        match answers.cache() {
+            None => site.metrics.add_dedup_hits(hits),
+            Some(cache) => {
+                site.metrics.add_cache_hits(hits);
+                site.metrics.add_cache_misses(lead_rows.len());
+                site.metrics.site().set_cached(cache.size());
+            }
         }
         if lead_rows.len() == args.num_rows() {
             return Ok((args.as_ref().clone(), lead_calls));
@@ -138,7 +141,10 @@ impl Merger {
         let leading = &mut self.leading;
         let keys = calls.positions().enumerate();
         let answers = keys.filter_map(|(row, position)| Some((leading.remove(&position)?, row)));
-        self.memo.complete(answers, values);
+        self.answers.complete(answers, values);
+        if let Some(cache) = self.answers.cache() {
+            self.site.metrics.site().set_cached(cache.size());
+        }
     }
 
     /// Hands failures to whoever waits for the same.
@@ -146,9 +152,9 @@ impl Merger {
         for (row, position) in replaced.calls.positions().enumerate() {
             let Some(key) = self.leading.remove(&position) else { continue };
             if replaced.fallback {
-                self.memo.hand_on(&key, &replaced.values, row);
+                self.answers.hand_on(&key, &replaced.values, row);
             } else {
-                self.memo.fail(&key, &replaced.error, &self.site);
+                self.answers.fail(&key, &replaced.error, &self.site);
             }
         }
     }
@@ -190,7 +196,7 @@ fn tries_like(one: &Arc<CallSite>, other: &Arc<CallSite>) -> bool {
 impl Drop for Merger {
     fn drop(&mut self) {
         for key in self.leading.values() {
-            self.memo.abandon(key);
+            self.answers.abandon(key);
         }
     }
 }

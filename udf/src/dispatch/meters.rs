@@ -36,6 +36,11 @@ impl Meters {
         &self.site
     }
 
+    /// Returns what the function counted.
+    pub(crate) fn function(&self) -> Arc<CallMetrics> {
+        Arc::clone(&self.function)
+    }
+
     counted_twice! {
         add_rows(rows: usize);
         add_calls(calls: usize);
@@ -46,6 +51,8 @@ impl Meters {
         add_throttled(attempts: usize);
         add_dedup_hits(calls: usize);
         add_cache_hits(calls: usize);
+        add_cache_misses(calls: usize);
+        add_cache_load(time: Duration, loaded: bool);
         add_usage(usage: Usage);
         add_request_time(time: Duration);
         add_failures(error: &CallError, calls: usize);

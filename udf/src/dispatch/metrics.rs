@@ -20,6 +20,11 @@ pub struct CallMetrics {
     failures: [AtomicUsize; ErrorClass::ALL.len()],
     dedup_hits: AtomicUsize,
     cache_hits: AtomicUsize,
+    cache_misses: AtomicUsize,
+    cache_loads: AtomicUsize,
+    cache_load_failures: AtomicUsize,
+    cached_rows: AtomicUsize,
+    cached_bytes: AtomicUsize,
     in_flight: AtomicUsize,
     in_flight_max: AtomicUsize,
     request_nanos: AtomicU64,
@@ -30,6 +35,7 @@ pub struct CallMetrics {
     batch_size: Histogram,
     batch_latency: Histogram,
     call_duration: Histogram,
+    cache_load_duration: Histogram,
 }
 
 /// The state of [`CallMetrics`] at one moment.
@@ -53,8 +59,14 @@ pub struct MetricsSnapshot {
     pub failures: usize,
     /// Calls that were answered by an equal one.
     pub dedup_hits: usize,
-    /// Calls that an earlier one had answered, of this query or another.
+    /// Calls that were answered from the cache.
     pub cache_hits: usize,
+    /// Calls that were made because the cache had no answer.
+    pub cache_misses: usize,
+    /// Times a whole table was read into the cache.
+    pub cache_loads: usize,
+    /// Times that failed.
+    pub cache_load_failures: usize,
     /// The most requests in flight at one moment.
     pub in_flight_max: usize,
     /// Time spent in attempts, added up over requests in flight together.
@@ -86,6 +98,7 @@ impl CallMetrics {
         add_pending_batches => pending_ordered_batches;
         add_dedup_hits => dedup_hits;
         add_cache_hits => cache_hits;
+        add_cache_misses => cache_misses;
     }
 
     pub(crate) fn add_usage(&self, usage: crate::answer::Usage) {
@@ -97,6 +110,29 @@ impl CallMetrics {
         let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
         self.request_nanos.fetch_add(nanos, Ordering::Relaxed);
         self.call_duration.record(micros(time));
+    }
+
+    /// Counts a whole table that was read, or could not be.
+    pub(crate) fn add_cache_load(&self, time: Duration, loaded: bool) {
+        let counter = if loaded { &self.cache_loads } else { &self.cache_load_failures };
+        counter.fetch_add(1, Ordering::Relaxed);
+        self.cache_load_duration.record(micros(time));
+    }
+
+    /// Says how many rows and bytes the cache holds.
+    pub(crate) fn set_cached(&self, (rows, bytes): (usize, usize)) {
+        self.cached_rows.store(rows, Ordering::Relaxed);
+        self.cached_bytes.store(bytes, Ordering::Relaxed);
+    }
+
+    /// Counts one of several caches, which held so many rows and bytes and holds so many now.
+    pub(crate) fn change_cached(&self, old: (usize, usize), new: (usize, usize)) {
+        for (counter, old, new) in
+            [(&self.cached_rows, old.0, new.0), (&self.cached_bytes, old.1, new.1)]
+        {
+            // Atomic numbers wrap around, so that a difference below zero is taken away.
+            counter.fetch_add(new.wrapping_sub(old), Ordering::Relaxed);
+        }
     }
 
     /// Counts calls that failed for good.
@@ -145,6 +181,17 @@ impl CallMetrics {
         self.pending_ordered_batches.load(Ordering::Relaxed)
     }
 
+    /// Returns the rows that are cached: by the last cache that a call site used, by all caches of a
+    /// function.
+    pub fn cached_rows(&self) -> usize {
+        self.cached_rows.load(Ordering::Relaxed)
+    }
+
+    /// Returns the bytes that cached rows and their keys take, as [`CallMetrics::cached_rows`].
+    pub fn cached_bytes(&self) -> usize {
+        self.cached_bytes.load(Ordering::Relaxed)
+    }
+
     /// Returns the calls that failed for good, by the class of their error.
     pub fn failures(&self) -> [(ErrorClass, usize); ErrorClass::ALL.len()] {
         ErrorClass::ALL.map(|class| (class, self.failures[class as usize].load(Ordering::Relaxed)))
@@ -166,6 +213,11 @@ impl CallMetrics {
         self.call_duration.snapshot()
     }
 
+    /// Returns how long it took to read a whole table, in microseconds, whether it could be or not.
+    pub fn cache_load_duration(&self) -> HistogramSnapshot {
+        self.cache_load_duration.snapshot()
+    }
+
     /// Reads all counters.
     pub fn snapshot(&self) -> MetricsSnapshot {
         let read = |counter: &AtomicUsize| counter.load(Ordering::Relaxed);
@@ -180,6 +232,9 @@ impl CallMetrics {
             failures: self.failures.iter().map(read).sum(),
             dedup_hits: read(&self.dedup_hits),
             cache_hits: read(&self.cache_hits),
+            cache_misses: read(&self.cache_misses),
+            cache_loads: read(&self.cache_loads),
+            cache_load_failures: read(&self.cache_load_failures),
             in_flight_max: read(&self.in_flight_max),
             request_time: Duration::from_nanos(self.request_nanos.load(Ordering::Relaxed)),
             input_tokens: self.input_tokens.load(Ordering::Relaxed),

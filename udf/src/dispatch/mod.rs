@@ -1,10 +1,14 @@
 //! [`Dispatcher`], how calls happen: deduplicated, batched, bounded, timed, retried, in order.
 
 mod adaptive;
+mod answers;
 pub(crate) mod batch;
 mod budget;
+pub(crate) mod cache;
+mod cached;
 pub(crate) mod dedup;
 mod errors;
+pub(crate) mod full;
 pub(crate) mod held;
 pub mod histogram;
 pub(crate) mod keyed;
@@ -45,6 +49,7 @@ use tokio_util::sync::WaitForCancellationFutureOwned;
 use crate::answer::BatchAnswer;
 use crate::declaration::NullInput;
 use crate::dispatch::batch::{Batcher, CallRuns, Formed};
+use crate::dispatch::full::FullLookup;
 use crate::dispatch::keyed::KeyedCalls;
 use crate::dispatch::merge::{Merged, Merger};
 use crate::dispatch::output::Output;
@@ -88,6 +93,7 @@ pub struct Dispatcher {
     requests: JoinSet<Result<Settled, CallError>>,
     opening: Option<Opening>,
     linger: Option<(Instant, Pin<Box<Sleep>>)>,
+    full: Option<FullLookup>,
     merger: Option<Merger>,
     keyed: Option<KeyedCalls>,
     cancelled: Pin<Box<WaitForCancellationFutureOwned>>,
@@ -135,6 +141,7 @@ impl Dispatcher {
             requests: JoinSet::new(),
             opening: Some(scope.opening(&site.function)),
             linger: None,
+            full: FullLookup::new(&scope, &site, &fields)?,
             merger: Merger::new(scope.runtime(), &site, &fields)?,
             keyed: KeyedCalls::new(&site, &fields)?,
             cancelled: Box::pin(scope.cancellation().clone().cancelled_owned()),
@@ -214,7 +221,8 @@ impl Dispatcher {
 
     /// Says whether further rows would help to keep the window full.
     pub fn wants_rows(&self) -> bool {
-        !self.finished && !self.batcher.has_full_request()
+        let waits = self.full.as_ref().is_some_and(FullLookup::is_waiting);
+        !self.finished && !waits && !self.batcher.has_full_request()
     }
 
     /// Returns the calls queued so far: rows taken in, less those that a guard, a NULL or an equal
@@ -274,13 +282,15 @@ impl Dispatcher {
         self.scope.fail(&error);
         self.requests = JoinSet::new();
         // Calls of other queries may wait for ours, whoever keeps this one.
+        self.full = None;
         self.merger = None;
         self.keyed = None;
         self.scope.failure().unwrap_or(error)
     }
 
     fn poll_requests(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), CallError>> {
-        let mut changed = self.take_merged(cx)?;
+        let mut changed = self.take_full(cx)?;
+        changed |= self.take_merged(cx)?;
         changed |= self.take_turns(cx);
         while let Poll::Ready(Some(joined)) = self.requests.poll_join_next(cx) {
             let settled = joined.map_err(|error| self.lost_request(error))??;
@@ -508,14 +518,28 @@ impl Dispatcher {
         if let Some(keyed) = &mut self.keyed {
             keyed.answered(calls);
         }
+        self.put_out(calls, values);
+        if let (Some(first), Some(answered)) = (calls.iter().next(), self.output.answered_upto()) {
+            self.pending.add(first.position, answered);
+        }
+    }
+
+    fn put_out(&mut self, calls: &CallRuns, values: &ArrayRef) {
         let mut offset = 0;
         for run in calls.iter() {
             self.output.add(run.position, values, offset, run.len);
             offset += run.len;
         }
-        if let (Some(first), Some(answered)) = (calls.iter().next(), self.output.answered_upto()) {
-            self.pending.add(first.position, answered);
+    }
+
+    /// Takes in the answers to calls that waited for a whole table.
+    fn take_full(&mut self, cx: &mut Context<'_>) -> Result<bool, CallError> {
+        let Some(full) = &mut self.full else { return Ok(false) };
+        let Poll::Ready(answered) = full.poll(cx) else { return Ok(false) };
+        for (calls, values) in answered? {
+            self.put_out(&calls, &values);
         }
+        Ok(true)
     }
 
     /// Takes in what became of calls that waited for an equal one.
@@ -594,8 +618,15 @@ impl Dispatcher {
         Ok((args, Some(needs_call)))
     }
 
-    /// Queues calls for requests, less those that an equal one answers.
+    /// Queues calls for requests, less those that an equal one answers; a table that is held as a
+    /// whole answers all.
     fn enqueue(&mut self, args: ArgBatch, calls: CallRuns) -> Result<(), CallError> {
+        if let Some(full) = &mut self.full {
+            if let Some((calls, values)) = full.ask(args, calls)? {
+                self.put_out(&calls, &values);
+            }
+            return Ok(());
+        }
         let (args, calls) = match &mut self.merger {
             None => (args, calls),
             Some(merger) => merger.sort_out(args, calls, |position, array, row| {
@@ -640,4 +671,4 @@ fn failed_burst(rows: usize, data_type: &DataType, error: &CallError) -> RowBurs
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

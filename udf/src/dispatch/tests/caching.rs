@@ -114,7 +114,7 @@ async fn volatile_functions_are_never_cached() {
 }
 
 fn cached() -> CallOptions {
-    batches(2).with_cache(Cache::Memory)
+    batches(2).with_cache(Cache::Partial)
 }
 
 fn runtime() -> Arc<FarcallRuntime> {

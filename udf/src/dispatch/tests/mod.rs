@@ -6,6 +6,7 @@ mod failing;
 mod keyed;
 mod lifecycle;
 mod limiting;
+pub(crate) mod lookups;
 mod measuring;
 mod memory;
 mod merging;
@@ -39,21 +40,21 @@ use crate::runtime::FarcallRuntime;
 use crate::scope::{CallSite, QueryScope};
 
 /// Milliseconds.
-pub(super) fn ms(millis: u64) -> Duration {
+pub(crate) fn ms(millis: u64) -> Duration {
     Duration::from_millis(millis)
 }
 
 /// A query that has a runtime to itself.
-pub(super) fn new_scope() -> Arc<QueryScope> {
+pub(crate) fn new_scope() -> Arc<QueryScope> {
     scope_in(&Arc::new(FarcallRuntime::new()))
 }
 
-pub(super) fn scope_in(runtime: &Arc<FarcallRuntime>) -> Arc<QueryScope> {
+pub(crate) fn scope_in(runtime: &Arc<FarcallRuntime>) -> Arc<QueryScope> {
     let memory = Arc::new(UnboundedMemoryPool::default());
     scope_with(runtime, memory)
 }
 
-pub(super) fn scope_with(
+pub(crate) fn scope_with(
     runtime: &Arc<FarcallRuntime>,
     memory: Arc<dyn MemoryPool>,
 ) -> Arc<QueryScope> {

@@ -1,9 +1,12 @@
-//! Lookup tables in the memory of the process.
+//! [`MemoryLookup`], a lookup table in the memory of the process.
+
+mod connector;
 
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+pub use connector::MemoryConnector;
 use datafusion::arrow::array::{ArrayRef, BooleanArray, RecordBatch, UInt32Array};
 use datafusion::arrow::compute::{filter_record_batch, take};
 use datafusion::arrow::datatypes::SchemaRef;
@@ -17,9 +20,10 @@ use datafusion::logical_expr::physical_planning_context::PhysicalPlanningContext
 use datafusion::logical_expr::{BinaryExpr, Expr};
 use datafusion::physical_expr::create_physical_expr;
 use farcall_udf::{
-    ArgBatch, AsyncBatchLookupFunction, CallContext, CallError, LookupAnswer, LookupProvider,
-    LookupQuery,
+    ArgBatch, AsyncBatchLookupFunction, CallContext, CallError, CallOptions, FunctionContext,
+    LookupAnswer, LookupProvider, LookupQuery, LookupScan,
 };
+use futures::stream::{BoxStream, StreamExt};
 
 /// A lookup table whose rows are held in memory: for tests, and for small tables that change never.
 #[derive(Debug, Clone)]
@@ -27,6 +31,7 @@ pub struct MemoryLookup {
     rows: RecordBatch,
     schema: SchemaRef,
     key: Vec<usize>,
+    options: CallOptions,
 }
 
 impl MemoryLookup {
@@ -43,7 +48,13 @@ impl MemoryLookup {
                 Err(_) => return plan_err!("the rows have no key column {name}"),
             }
         }
-        Ok(Self { rows, schema, key: columns })
+        Ok(Self { rows, schema, key: columns, options: CallOptions::new() })
+    }
+
+    /// Sets the call options of its lookups.
+    pub fn with_options(mut self, options: CallOptions) -> Self {
+        self.options = options;
+        self
     }
 
     /// Returns the rows that meet conditions; NULL does not.
@@ -70,6 +81,10 @@ impl LookupProvider for MemoryLookup {
         &self.key
     }
 
+    fn options(&self) -> CallOptions {
+        self.options.clone()
+    }
+
     /// Takes comparisons of a column with a constant.
     fn takes_filter(&self, filter: &Expr) -> bool {
         let Expr::BinaryExpr(BinaryExpr { left, op, right }) = filter else { return false };
@@ -92,6 +107,25 @@ impl LookupProvider for MemoryLookup {
         let columns = query.answered(&self.key);
         let columns = columns.map(|column| Arc::clone(rows.column(column))).collect();
         Ok(Arc::new(MemoryFunction { columns, by_key, converter }))
+    }
+
+    fn scan(&self, query: &LookupQuery) -> Result<Option<Arc<dyn LookupScan>>> {
+        let rows = self.filtered(&query.filters)?.project(&query.columns)?;
+        Ok(Some(Arc::new(MemoryScan(rows))))
+    }
+}
+
+/// The rows that a scan reads.
+#[derive(Debug)]
+struct MemoryScan(RecordBatch);
+
+#[async_trait]
+impl LookupScan for MemoryScan {
+    async fn scan(
+        &self,
+        _: &FunctionContext,
+    ) -> Result<BoxStream<'static, Result<RecordBatch, CallError>>, CallError> {
+        Ok(futures::stream::iter([Ok(self.0.clone())]).boxed())
     }
 }
 

@@ -1,0 +1,251 @@
+//! [`PartialCache`], the answers that a runtime keeps for later queries, each as it came.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::datatypes::DataType;
+use lru::LruCache;
+use tokio::time::Instant;
+
+use crate::dispatch::cached::Cached;
+use crate::dispatch::dedup::{Delivery, ENTRY_BYTES, Followers, Found, Inbox, Key, deliver};
+use crate::dispatch::held::HeldBuffers;
+use crate::dispatch::metrics::CallMetrics;
+use crate::error::CallError;
+use crate::options::CallOptions;
+use crate::scope::CallSite;
+
+/// How much a cache keeps of one function, and for how long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct CacheLimits {
+    pub(crate) max_bytes: usize,
+    pub(crate) max_rows: usize,
+    /// The age of an answer.
+    ttl: Option<Duration>,
+    /// The time since an answer was used.
+    ttl_after_access: Option<Duration>,
+    /// Whether keys without a row are kept.
+    missing_keys: bool,
+    /// The age of a whole table.
+    pub(crate) reload_interval: Option<Duration>,
+}
+
+impl CacheLimits {
+    /// Reads what the options say of a cache that keeps answers as they come.
+    pub(crate) fn partial(options: &CallOptions) -> Self {
+        Self {
+            max_bytes: options.cache_max_bytes(),
+            max_rows: options.cache_rows_limit().unwrap_or(usize::MAX),
+            ttl: options.cache_lifetime(),
+            ttl_after_access: options.cache_idle_time(),
+            missing_keys: options.cache_missing_keys(),
+            reload_interval: None,
+        }
+    }
+
+    /// Reads what the options say of a cache that keeps a table as a whole.
+    pub(crate) fn full(options: &CallOptions) -> Self {
+        Self {
+            ttl: None,
+            ttl_after_access: None,
+            missing_keys: true,
+            reload_interval: options.cache_reload_time(),
+            ..Self::partial(options)
+        }
+    }
+}
+
+/// The answers of one function, over all queries of a runtime.
+///
+/// Capped by bytes, each buffer counted once and as a whole, and by rows: the least recently used
+/// are forgotten first, calls in flight never. An answer that is too old is forgotten when it is
+/// asked for. Errors are not kept.
+#[derive(Debug)]
+pub(crate) struct PartialCache {
+    limits: CacheLimits,
+    /// Whether an answer is a list of rows that were found.
+    is_lookup: bool,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    in_flight: HashMap<Key, Followers>,
+    kept: LruCache<Key, Kept>,
+    held: HeldBuffers,
+    /// What the keys and their places in the map take.
+    key_bytes: usize,
+    rows: usize,
+    cached: Cached,
+}
+
+#[derive(Debug)]
+struct Kept {
+    array: ArrayRef,
+    row: usize,
+    /// The rows that the answer counts as.
+    rows: usize,
+    written: Instant,
+    used: Instant,
+}
+
+impl Kept {
+    fn is_over(&self, limits: &CacheLimits, now: Instant) -> bool {
+        let over = |since: Instant, limit: Option<Duration>| {
+            limit.is_some_and(|limit| now.saturating_duration_since(since) >= limit)
+        };
+        over(self.written, limits.ttl) || over(self.used, limits.ttl_after_access)
+    }
+}
+
+impl State {
+    /// Returns the answer to a call that is not too old.
+    fn find(
+        &mut self,
+        key: &[u8],
+        limits: &CacheLimits,
+        now: Instant,
+    ) -> Option<(ArrayRef, usize)> {
+        let kept = self.kept.get_mut(key)?;
+        if !kept.is_over(limits, now) {
+            kept.used = now;
+            return Some((Arc::clone(&kept.array), kept.row));
+        }
+        if let Some(kept) = self.kept.pop(key) {
+            self.release(key, &kept);
+        }
+        None
+    }
+
+    fn keep(&mut self, key: Key, array: &ArrayRef, row: usize, rows: usize, now: Instant) {
+        self.held.hold(array);
+        self.key_bytes += key.len() + ENTRY_BYTES;
+        self.rows += rows;
+        let kept = Kept { array: Arc::clone(array), row, rows, written: now, used: now };
+        if let Some((key, old)) = self.kept.push(key, kept) {
+            self.release(&key, &old);
+        }
+    }
+
+    fn release(&mut self, key: &[u8], kept: &Kept) {
+        self.held.release(&kept.array);
+        self.key_bytes -= key.len() + ENTRY_BYTES;
+        self.rows -= kept.rows;
+    }
+
+    fn bytes(&self) -> usize {
+        self.held.bytes() + self.key_bytes
+    }
+
+    fn forget_beyond(&mut self, limits: &CacheLimits) {
+        while self.bytes() > limits.max_bytes || self.rows > limits.max_rows {
+            let Some((key, kept)) = self.kept.pop_lru() else { return };
+            self.release(&key, &kept);
+        }
+    }
+
+    fn count(&mut self) {
+        let (rows, bytes) = (self.rows, self.bytes());
+        self.cached.set(rows, bytes);
+    }
+}
+
+impl PartialCache {
+    /// Makes an empty cache, whose size is counted in `totals`.
+    pub(crate) fn new(limits: CacheLimits, is_lookup: bool, totals: Arc<CallMetrics>) -> Self {
+        let state = State {
+            in_flight: HashMap::new(),
+            kept: LruCache::unbounded(),
+            held: HeldBuffers::default(),
+            key_bytes: 0,
+            rows: 0,
+            cached: Cached::new(totals),
+        };
+        Self { limits, is_lookup, state: Mutex::new(state) }
+    }
+
+    /// Looks up calls in one go; `position` tells the inbox which call a delivery answers.
+    pub(crate) fn find<'a>(
+        &self,
+        keys: impl Iterator<Item = (u64, &'a [u8])>,
+        inbox: &Arc<Inbox>,
+        mut found: impl FnMut(u64, Found),
+    ) {
+        let (mut state, now) = (self.state(), Instant::now());
+        for (position, key) in keys {
+            if let Some((array, row)) = state.find(key, &self.limits, now) {
+                found(position, Found::Answer(array, row));
+            } else if let Some(followers) = state.in_flight.get_mut(key) {
+                followers.push((position, Arc::clone(inbox)));
+                found(position, Found::Wait);
+            } else {
+                let key: Key = key.into();
+                state.in_flight.insert(Arc::clone(&key), Vec::new());
+                found(position, Found::Lead(key));
+            }
+        }
+        state.count();
+    }
+
+    /// Keeps answers and hands them to the calls that wait for them.
+    pub(crate) fn complete(&self, answers: impl Iterator<Item = (Key, usize)>, array: &ArrayRef) {
+        let (mut state, now) = (self.state(), Instant::now());
+        for (key, row) in answers {
+            if let Some(followers) = state.in_flight.remove(&key) {
+                deliver(followers, |position| Delivery::Value(position, Arc::clone(array), row));
+            }
+            match self.rows_found(array, row) {
+                0 if !self.limits.missing_keys => {}
+                rows => state.keep(key, array, row, rows.max(1), now),
+            }
+        }
+        state.forget_beyond(&self.limits);
+        state.count();
+    }
+
+    /// Returns the rows of a lookup's answer; any other counts as one.
+    fn rows_found(&self, array: &ArrayRef, row: usize) -> usize {
+        match array.data_type() {
+            DataType::List(_) if self.is_lookup => {
+                array.as_list::<i32>().value_length(row) as usize
+            }
+            _ => 1,
+        }
+    }
+
+    /// Hands an answer to the calls that wait for it, and forgets it.
+    pub(crate) fn hand_on(&self, key: &Key, array: &ArrayRef, row: usize) {
+        self.end(key, |position| Delivery::Value(position, Arc::clone(array), row));
+    }
+
+    /// Hands the leader's failure to the calls that wait for it, and forgets it.
+    pub(crate) fn fail(&self, key: &Key, error: &CallError, site: &Arc<CallSite>) {
+        self.end(key, |position| Delivery::Failed(position, error.clone(), Arc::clone(site)));
+    }
+
+    /// Gives up leading: the calls that wait look for another leader.
+    pub(crate) fn abandon(&self, key: &Key) {
+        self.end(key, Delivery::Orphaned);
+    }
+
+    fn end(&self, key: &Key, delivery: impl Fn(u64) -> Delivery) {
+        if let Some(followers) = self.state().in_flight.remove(key) {
+            deliver(followers, delivery);
+        }
+    }
+
+    /// Returns the rows that are kept, and the bytes that they take.
+    pub(crate) fn size(&self) -> (usize, usize) {
+        self.state().cached.get()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+#[path = "cache_tests.rs"]
+mod tests;

@@ -1,0 +1,134 @@
+//! [`FullLookup`], one partition's lookups in a table that is held as a whole.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use arrow::array::ArrayRef;
+use arrow::datatypes::FieldRef;
+use futures::FutureExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::dispatch::batch::CallRuns;
+use crate::dispatch::full::load::Load;
+use crate::dispatch::full::table::FullTable;
+use crate::dispatch::full::{FullCache, Loading, Rows};
+use crate::error::CallError;
+use crate::function::ArgBatch;
+use crate::lookup_reader::ReaderFn;
+use crate::options::Cache;
+use crate::rows::conversion;
+use crate::scope::{CallSite, QueryScope};
+
+/// Calls with their answers.
+pub(crate) type Answered = (CallRuns, ArrayRef);
+
+/// Answers the calls of one partition from a whole table, as soon as that is there.
+pub(crate) struct FullLookup {
+    site: Arc<CallSite>,
+    scope: Arc<QueryScope>,
+    cache: Arc<FullCache>,
+    reader: ReaderFn,
+    loading: Option<Loading>,
+    /// Calls that wait for the table, bounded by the partition's buffered rows.
+    waiting: VecDeque<(ArgBatch, CallRuns)>,
+}
+
+impl FullLookup {
+    /// Makes the lookups of a partition; `None` if its options want no whole table.
+    ///
+    /// # Errors
+    /// [`CallError::BadOption`] for a function that is no lookup table. A plan says so beforehand
+    /// ([`check_cache`](crate::check_cache)).
+    pub(crate) fn new(
+        scope: &Arc<QueryScope>,
+        site: &Arc<CallSite>,
+        fields: &[FieldRef],
+    ) -> Result<Option<Self>, CallError> {
+        if site.options().cache() != Cache::Full {
+            return Ok(None);
+        }
+        let Some(reader) = site.function().declaration().reader() else {
+            let message = "'full' is for lookup tables, accepted are 'none', 'partial'";
+            return Err(CallError::BadOption {
+                option: format!("cache of {}", site.function().name()),
+                message: message.to_owned(),
+            });
+        };
+        Ok(Some(Self {
+            site: Arc::clone(site),
+            scope: Arc::clone(scope),
+            cache: scope.runtime().full_cache(site, fields),
+            reader: Arc::clone(reader),
+            loading: None,
+            waiting: VecDeque::new(),
+        }))
+    }
+
+    /// Says whether calls wait for the table.
+    pub(crate) fn is_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Takes in calls; returns their answers if the table is there.
+    pub(crate) fn ask(
+        &mut self,
+        keys: ArgBatch,
+        calls: CallRuns,
+    ) -> Result<Option<Answered>, CallError> {
+        if keys.num_rows() == 0 {
+            return Ok(None);
+        }
+        if self.waiting.is_empty() {
+            match self.rows()? {
+                Rows::Here(table) => return Ok(Some(self.find(&table, &keys, calls)?)),
+                Rows::Awaited(loading) => self.loading = Some(loading),
+            }
+        }
+        self.waiting.push_back((keys, calls));
+        Ok(None)
+    }
+
+    /// Waits for the table, and answers the calls that waited for it.
+    pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Vec<Answered>, CallError>> {
+        let Some(loading) = &mut self.loading else { return Poll::Pending };
+        let table = std::task::ready!(loading.poll_unpin(cx));
+        self.loading = None;
+        let table = match table {
+            Ok(table) => table,
+            Err(error) => return Poll::Ready(Err(error)),
+        };
+        let waiting = std::mem::take(&mut self.waiting);
+        let answered = waiting.into_iter().map(|(keys, calls)| self.find(&table, &keys, calls));
+        Poll::Ready(answered.collect())
+    }
+
+    fn rows(&self) -> Result<Rows, CallError> {
+        self.cache.rows(|| {
+            let whole = (self.reader)().map_err(|error| {
+                CallError::configuration(self.site.function().name(), error.strip_backtrace())
+            })?;
+            Ok(Load {
+                whole,
+                site: Arc::clone(&self.site),
+                // Others may wait for the same rows: that this query ends early is not their concern.
+                ctx: self.scope.function_context(CancellationToken::new()),
+                memory: Arc::clone(self.scope.memory()),
+            })
+        })
+    }
+
+    fn find(
+        &self,
+        table: &FullTable,
+        keys: &ArgBatch,
+        calls: CallRuns,
+    ) -> Result<Answered, CallError> {
+        self.site.metrics.add_cache_hits(keys.num_rows());
+        self.site.metrics.site().set_cached(table.size());
+        let found = table.find(keys);
+        let found =
+            found.map_err(|error| conversion(self.site.function().name(), "a key", error))?;
+        Ok((calls, found))
+    }
+}
