@@ -73,8 +73,7 @@ async fn queries_at_the_same_time_ask_for_each_key_once() {
         stores.set("cache", cache).await;
         stores.set("max_batch_size", "3").await;
         let sql = "SELECT t.id, u.name FROM t LEFT JOIN users u ON t.k = u.id";
-        let all = tokio::join!(stores.check(sql), stores.check(sql), stores.check(sql));
-        assert_eq!(all, ((), (), ()));
+        tokio::join!(stores.check(sql), stores.check(sql), stores.check(sql));
         let asked = stores.requests["users"].take_keys();
         assert!(asked.values().all(|times| *times == 1), "{asked:?}");
         let expected = if cache == "full" { (0, 1) } else { (40, 0) };

@@ -18,8 +18,11 @@ use load::Load;
 pub(crate) use lookup::FullLookup;
 use table::FullTable;
 
+/// A table being read.
+type Reading = BoxFuture<'static, Result<Arc<FullTable>, CallError>>;
+
 /// A table being read, shared by all who wait for it; it ends when the last of them gives up.
-type Loading = Shared<BoxFuture<'static, Result<Arc<FullTable>, CallError>>>;
+type Loading = Shared<Reading>;
 
 /// A lookup table that is held as a whole, over all queries of a runtime.
 ///
@@ -40,7 +43,7 @@ struct State {
     due: Option<Instant>,
     /// When somebody last looked up.
     used: Option<Instant>,
-    loading: Option<WeakShared<BoxFuture<'static, Result<Arc<FullTable>, CallError>>>>,
+    loading: Option<WeakShared<Reading>>,
     /// Reads the table while the old rows serve; dropped with the cache.
     background: Option<SpawnedTask<()>>,
 }
