@@ -3,6 +3,7 @@
 use farcall_udf::CallError;
 use redis::{ServerError, ServerErrorKind};
 
+use super::options::Server;
 use crate::connect::secrets::Secrets;
 
 /// Why a request failed; whose request it was is not known here, since tables share connections.
@@ -32,6 +33,16 @@ impl Failure {
             }
             Failure::Malformed(message) => CallError::malformed(table, secrets.excerpt(&message)),
         }
+    }
+
+    /// Names the server.
+    pub(super) fn at(mut self, server: &Server) -> Self {
+        let (Self::Unreachable(message)
+        | Self::Transient(message)
+        | Self::Configuration(message)
+        | Self::Malformed(message)) = &mut self;
+        message.insert_str(0, &format!("{server}: "));
+        self
     }
 
     /// Classifies what a server said instead of an answer.

@@ -48,11 +48,11 @@ impl Connection {
     ) -> Result<Self, Failure> {
         let limit = server.bounds.connect_timeout;
         match tokio::time::timeout(limit, Self::connect(&server, tls)).await {
-            Ok(connection) => connection.map_err(|failure| at(&server, failure)),
+            Ok(connection) => connection,
             Err(_) => {
                 let limit = humantime::format_duration(limit);
                 let message = format!("no connection within {limit} (connect_timeout)");
-                Err(at(&server, Failure::Unreachable(message)))
+                Err(Failure::Unreachable(message))
             }
         }
     }
@@ -162,21 +162,11 @@ impl Drop for EndOnDrop {
 
 /// Classifies the client's error, by what is known of the connection's end where it ended.
 fn failure(link: &Link, error: &RedisError) -> Failure {
-    match (link.ended(), error.kind()) {
-        (Some(failure), _) => failure.clone(),
-        (None, ErrorKind::Parse) => {
+    match (error.kind(), link.ended()) {
+        (ErrorKind::Parse, _) => {
             Failure::Configuration("the server does not speak the protocol of Redis".to_owned())
         }
-        (None, _) => Failure::Unreachable(error.to_string()),
-    }
-}
-
-/// Names the server.
-fn at(server: &Server, failure: Failure) -> Failure {
-    match failure {
-        Failure::Unreachable(message) => Failure::Unreachable(format!("{server}: {message}")),
-        Failure::Transient(message) => Failure::Transient(format!("{server}: {message}")),
-        Failure::Configuration(message) => Failure::Configuration(format!("{server}: {message}")),
-        Failure::Malformed(message) => Failure::Malformed(format!("{server}: {message}")),
+        (_, Some(failure)) => failure.clone(),
+        (_, None) => Failure::Unreachable(error.to_string()),
     }
 }

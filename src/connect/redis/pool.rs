@@ -79,6 +79,10 @@ impl Pool {
         self: &Arc<Self>,
         commands: &Pipeline,
     ) -> Result<Vec<Value>, Failure> {
+        self.send(commands).await.map_err(|failure| failure.at(&self.server))
+    }
+
+    async fn send(self: &Arc<Self>, commands: &Pipeline) -> Result<Vec<Value>, Failure> {
         let (mut lease, dial) = self.take();
         let connection = dial.await?;
         lease.connection = Some(Arc::clone(&connection));

@@ -99,7 +99,7 @@ async fn a_value_that_cannot_be_read_ends_the_reading() {
 }
 
 #[tokio::test]
-async fn a_server_that_stops_answering_is_given_up() {
+async fn wrong_credentials_are_told_and_not_shown() {
     let redis = Redis::shared().await;
     let wrong = [("password", "hush-42")];
     let error = scan(&redis, DataType::Int64, &[0], &wrong).await.unwrap_err().to_string();

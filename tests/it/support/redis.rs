@@ -215,14 +215,51 @@ impl Redis {
 
     /// Waits until something is true of the server, for ten seconds at most.
     pub async fn until(&self, what: &str, mut holds: impl AsyncFnMut(&Self) -> bool) {
-        let wait = async {
-            while !holds(self).await {
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-        };
-        let waited = tokio::time::timeout(Duration::from_secs(10), wait).await;
-        assert!(waited.is_ok(), "never {what}");
+        until(what, async || holds(self).await).await;
     }
+
+    /// Stops the server as it is until [`Frozen::thaw`]: what it is asked waits.
+    pub async fn freeze(&self) -> Frozen {
+        let info = self.info("server").await;
+        let process = info.lines().find_map(|line| line.strip_prefix("process_id:")).unwrap();
+        let frozen = Frozen(process.trim().to_owned());
+        frozen.signal("-STOP");
+        frozen
+    }
+}
+
+/// The server's process, which stands still.
+pub struct Frozen(String);
+
+impl Frozen {
+    pub fn thaw(self) {
+        self.signal("-CONT");
+    }
+
+    fn signal(&self, signal: &str) {
+        let status = std::process::Command::new("kill").args([signal, &self.0]).status();
+        assert!(status.unwrap().success());
+    }
+}
+
+/// Waits until something is true, for ten seconds at most.
+pub async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(10), wait).await;
+    assert!(waited.is_ok(), "never {what}");
+}
+
+/// Waits until requests of a table are on their way.
+pub async fn until_in_flight(session: &FarcallSession, table: &str) {
+    until("in flight", async || {
+        let totals = session.runtime().totals();
+        totals.iter().any(|(name, metrics)| name == table && metrics.in_flight() > 0)
+    })
+    .await;
 }
 
 fn text(rows: &RecordBatch, column: &str, row: usize) -> Option<String> {
