@@ -248,9 +248,8 @@ fn calls_below(plan: &Arc<dyn ExecutionPlan>) -> usize {
 
 impl DisplayAs for AsyncCalcExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verbose = t == DisplayFormatType::Verbose;
         let calls: Vec<String> =
-            self.calls.iter().map(|call| CallLine::new(self, call, verbose).to_string()).collect();
+            self.calls.iter().map(|call| CallLine::new(self, call).to_string()).collect();
         match t {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 write!(f, "AsyncCalcExec: {}", calls.join(", "))

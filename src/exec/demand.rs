@@ -205,7 +205,7 @@ mod tests {
     async fn partitions_meet_below_the_call_of_a_limit() {
         insta::assert_snapshot!(plan("SELECT x FROM t WHERE p(x) LIMIT 20").await, @r"
         StreamingFilterExec: __async_0@1, projection=[x@0], fetch=20
-          AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+          AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
             CoalescePartitionsExec
               DataSourceExec: partitions=2, partition_sizes=[1, 1]
         ");
@@ -217,7 +217,7 @@ mod tests {
         insta::assert_snapshot!(plan(sql).await, @r"
         GlobalLimitExec: skip=5, fetch=20
           StreamingFilterExec: __async_0@1, projection=[x@0], fetch=25
-            AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=25, calls<=100]
+            AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=25, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
               SortPreservingMergeExec: [x@0 ASC NULLS LAST]
                 DataSourceExec: partitions=2, partition_sizes=[1, 1], output_ordering=x@0 ASC NULLS LAST
         ");
@@ -229,9 +229,9 @@ mod tests {
         insta::assert_snapshot!(plan(sql).await, @r"
         StreamingFilterExec: __async_1@1, projection=[x@0], fetch=20
           ProjectionExec: expr=[x@0 as x, __async_1@3 as __async_1]
-            AsyncCalcExec: p(k@1) AS __async_1 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+            AsyncCalcExec: p(k@1) AS __async_1 [async, ordered, batch=1, window=100, demand=20, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
               StreamingFilterExec: __async_0@2
-                AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+                AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
                   CoalescePartitionsExec
                     DataSourceExec: partitions=2, partition_sizes=[1, 1]
         ");
@@ -244,12 +244,12 @@ mod tests {
         CoalescePartitionsExec: fetch=20
           UnionExec
             StreamingFilterExec: __async_0@1, projection=[x@0], fetch=20
-              AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+              AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
                 CoalescePartitionsExec
                   DataSourceExec: partitions=2, partition_sizes=[1, 1]
             ProjectionExec: expr=[k@0 as x]
               StreamingFilterExec: __async_1@1, projection=[k@0], fetch=20
-                AsyncCalcExec: p(k@0) AS __async_1 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+                AsyncCalcExec: p(k@0) AS __async_1 [async, ordered, batch=1, window=100, demand=20, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
                   CoalescePartitionsExec
                     DataSourceExec: partitions=2, partition_sizes=[1, 1]
         ");
@@ -277,7 +277,7 @@ mod tests {
           LocalLimitExec: fetch=20
             ResolveExec: Semi rows __async_0@1 where __async_2@2
               ProjectionExec: expr=[x@0 as x, __async_0@1 as __async_0, __async_1@4 IS NOT DISTINCT FROM true AND __async_3@5 IS NOT DISTINCT FROM true as __async_2]
-                AsyncCalcExec: p(x@0 + x@3) AS __async_3 WHEN __async_1@4 IS NOT DISTINCT FROM true [async, ordered, batch=1, window=100, demand=20]
+                AsyncCalcExec: p(x@0 + x@3) AS __async_3 WHEN __async_1@4 IS NOT DISTINCT FROM true [async, ordered, batch=1, window=100, demand=20, timeout=1m/3m, retry=exponential_backoff(3)]
                   HashJoinExec: mode=CollectLeft, join_type=Right, on=[(k@0, x@0)], projection=[x@3, __async_0@4, k@0, x@1, __async_1@2]
                     CoalescePartitionsExec
                       ProjectionExec: expr=[k@1 as k, x@0 as x, true as __async_1]

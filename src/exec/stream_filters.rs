@@ -92,9 +92,9 @@ mod tests {
         insta::assert_snapshot!(plan(sql).await, @r"
         StreamingFilterExec: __async_1@1, projection=[x@0]
           ProjectionExec: expr=[x@0 as x, __async_1@3 as __async_1]
-            AsyncCalcExec: p(k@1) AS __async_1 [async, ordered, batch=1, window=100, calls<=100]
+            AsyncCalcExec: p(k@1) AS __async_1 [async, ordered, batch=1, window=100, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
               StreamingFilterExec: __async_0@2
-                AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, calls<=100]
+                AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
                   FilterExec: k@1 < 9
                     DataSourceExec: partitions=2, partition_sizes=[1, 1]
         ");
