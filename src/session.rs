@@ -10,7 +10,7 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
-use farcall_planner::SiteCounter;
+use farcall_planner::{LookupTables, Plain, SiteCounter};
 use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, LookupProvider, Recipe};
 
 use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource, physical_optimizer_rules};
@@ -141,16 +141,17 @@ impl FarcallSessionBuilder {
         let parameters = Arc::new(parameters);
         providers.extend(crate::connect::providers());
         let models = Arc::new(ModelRegistry::new(providers));
-        let mut state = models::install(state, &models);
+        let tables: Arc<dyn LookupTables> = Arc::new(CatalogLookups);
+        let plain = Arc::new(Plain::new(Arc::clone(&tables), models::is_predict));
+        let mut state = models::install(state, &models, &plain);
         let hint = Arc::new(ScalarUDF::new_from_impl(sql::LookupHintUdf));
         state.scalar_functions().get_or_insert_default().push(hint);
         let sites = Arc::new(SiteCounter::default());
         for rule in farcall_planner::analyzer_rules(Arc::clone(&sites)) {
-            state = state.with_analyzer_rule(rule);
+            state = state.with_analyzer_rule(plain.spare_analyzer(rule));
         }
-        let tables = Arc::new(CatalogLookups);
         for rule in farcall_planner::optimizer_rules_with_lookups(tables, sites) {
-            state = state.with_optimizer_rule(rule);
+            state = state.with_optimizer_rule(plain.spare_optimizer(rule));
         }
         for rule in physical_optimizer_rules() {
             state = state.with_physical_optimizer_rule(rule);
@@ -158,6 +159,7 @@ impl FarcallSessionBuilder {
         let planner = FarcallQueryPlanner::new(
             Arc::clone(&runtime),
             Arc::clone(&parameters),
+            plain,
             extension_planners,
         );
         let state = state.with_query_planner(Arc::new(planner)).build();

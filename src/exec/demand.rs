@@ -1,4 +1,4 @@
-//! [`Demand`], the rule that tells calls how many rows a limit above them wants.
+//! [`demand`], the rule that tells calls how many rows a limit above them wants.
 //!
 //! ```text
 //! Before:                                     After:
@@ -24,10 +24,8 @@
 
 use std::sync::Arc;
 
-use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::physical_expr::LexOrdering;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
@@ -40,28 +38,8 @@ use crate::exec::resolve::ResolveExec;
 use crate::exec::row_id::RowIdExec;
 
 /// Hands the demand of limits down to the calls below them.
-#[derive(Debug, Default)]
-pub struct Demand;
-
-impl PhysicalOptimizerRule for Demand {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        if !has_call(&plan) {
-            return Ok(plan);
-        }
-        hand_down(plan, None)
-    }
-
-    fn name(&self) -> &str {
-        "demand"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+pub(super) fn demand(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    hand_down(plan, None)
 }
 
 /// What is wanted of an operator.

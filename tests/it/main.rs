@@ -15,6 +15,7 @@ mod faults;
 mod functions;
 mod generator;
 mod joins;
+mod late_calls;
 mod limits;
 mod load;
 mod lookups;
