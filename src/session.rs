@@ -10,9 +10,10 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
-use farcall_planner::{LookupTables, Plain, SiteCounter};
+use farcall_planner::{EstimateCalls, LookupTables, Plain, SiteCounter};
 use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, LookupProvider, Recipe};
 
+use crate::estimates::KnownCalls;
 use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource, physical_optimizer_rules};
 use crate::lookup::{self, CatalogLookups, LookupConnector, LookupRegistry, LookupTableProvider};
 use crate::metrics;
@@ -150,6 +151,9 @@ impl FarcallSessionBuilder {
         for rule in farcall_planner::analyzer_rules(Arc::clone(&sites)) {
             state = state.with_analyzer_rule(plain.spare_analyzer(rule));
         }
+        let known = Arc::new(KnownCalls(Arc::clone(&runtime)));
+        let estimate = plain.spare_analyzer(Arc::new(EstimateCalls::new(known)));
+        state = state.with_analyzer_rule(estimate);
         for rule in farcall_planner::optimizer_rules_with_lookups(tables, sites) {
             state = state.with_optimizer_rule(plain.spare_optimizer(rule));
         }

@@ -28,5 +28,7 @@ pub use logical::{
 };
 pub use lookup::{LOOKUP_HINT, LookupSource, LookupTables, check_lookups};
 pub use plain::Plain;
-pub use rules::{analyzer_rules, optimizer_rules, optimizer_rules_with_lookups};
+pub use rules::{
+    EstimateCalls, Estimates, analyzer_rules, optimizer_rules, optimizer_rules_with_lookups,
+};
 pub use sites::SiteCounter;

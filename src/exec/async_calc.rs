@@ -23,7 +23,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use farcall_udf::{
-    AsyncFunction, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, OutputMode,
+    AsyncFunction, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, Estimate, OutputMode,
 };
 use futures::StreamExt;
 
@@ -42,6 +42,8 @@ pub struct PlannedCall {
     pub site: u64,
     /// How it is called, all levels resolved.
     pub options: CallOptions,
+    /// What was known of its cost and answer when it was planned.
+    pub estimate: Estimate,
     /// The arguments, evaluated on the rows that pass the guard.
     pub args: Vec<Arc<dyn PhysicalExpr>>,
     /// The rows that need the call are those for which this is true; `None` for all.

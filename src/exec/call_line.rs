@@ -3,7 +3,7 @@
 use std::fmt;
 
 use datafusion::common::stats::Precision;
-use farcall_udf::{Cache, Mode, RetryPredicate, RetryStrategy};
+use farcall_udf::{Cache, Estimate, Estimated, Mode, RetryPredicate, RetryStrategy};
 
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
 use crate::exec::bounds::calls_of;
@@ -64,6 +64,19 @@ impl<'a> CallLine<'a> {
         [format!("timeout={attempt}/{total}"), format!("retry={strategy}({attempts})")]
     }
 
+    /// What was known of a call's cost and answer, and whether it was observed.
+    fn estimates(&self) -> Vec<String> {
+        let Estimate { cost, selectivity } = self.call.estimate;
+        let known = [("cost", cost), ("selectivity", selectivity)];
+        let shown = known.into_iter().filter_map(|(name, number)| {
+            Some(match number? {
+                Estimated::Declared(number) => format!("{name}={number}"),
+                Estimated::Observed(number) => format!("observed_{name}={number:.3}"),
+            })
+        });
+        shown.collect()
+    }
+
     /// How many calls and requests the statistics of the input allow.
     fn bounds(&self) -> Vec<String> {
         let (sign, calls) = match calls_of(self.call, self.exec.input()) {
@@ -87,7 +100,8 @@ impl<'a> CallLine<'a> {
 
 impl fmt::Display for CallLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = [self.manner(), self.patience().into(), self.bounds()].concat();
+        let words =
+            [self.manner(), self.patience().into(), self.estimates(), self.bounds()].concat();
         write!(f, "{} [{}]", self.call, words.join(", "))
     }
 }

@@ -226,6 +226,7 @@ fn plan_call(
         function: udf.function().clone(),
         site,
         options,
+        estimate: udf.estimate(),
         args: call.args.iter().map(&physical).collect::<Result<_>>()?,
         guard: column.guard.as_ref().map(&physical).transpose()?,
         field: Arc::new(Field::clone(&field).with_nullable(true)),

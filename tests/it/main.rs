@@ -9,6 +9,7 @@ mod cancel;
 mod cli;
 mod codec;
 mod concurrency;
+mod costs;
 mod docs;
 mod explain;
 mod faults;

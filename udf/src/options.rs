@@ -407,6 +407,10 @@ options! {
     cache_max_bytes / with_cache_max_bytes: usize = 64 * 1024 * 1024, "67108864";
     /// How long an answer is cached.
     cache_ttl / with_cache_ttl: Duration = Duration::MAX, "none";
+    /// What a call costs, in seconds or in any unit that all functions of a query share.
+    cost / with_cost: f64 = 1.0, "what earlier queries took, else 1";
+    /// The share of rows for which a boolean function is TRUE, from 0 to 1.
+    selectivity / with_selectivity: f64 = 0.5, "what earlier queries found, else 0.5";
 }
 
 /// Options that are no limit unless they are set, and may be set to `none`.
@@ -490,6 +494,16 @@ impl CallOptions {
         self.cache_ttl
     }
 
+    /// Returns what a call costs, if somebody said so.
+    pub fn declared_cost(&self) -> Option<f64> {
+        self.cost
+    }
+
+    /// Returns the share of rows for which a boolean function is TRUE, if somebody said so.
+    pub fn declared_selectivity(&self) -> Option<f64> {
+        self.selectivity
+    }
+
     /// Returns the rows in a request at most, given what holds if nobody set it.
     pub fn batch_size_or(&self, default: usize) -> usize {
         self.max_batch_size.unwrap_or(default)
@@ -560,6 +574,13 @@ impl CallOptions {
                     self.retry_multiplier()
                 ))
             }
+            "cost" if !self.cost().is_finite() || self.cost() < 0.0 => {
+                Err(format!("value {} is not accepted, accepted are numbers from 0", self.cost()))
+            }
+            "selectivity" if !(0.0..=1.0).contains(&self.selectivity()) => Err(format!(
+                "value {} is not accepted, accepted are numbers from 0 to 1",
+                self.selectivity()
+            )),
             _ => Ok(()),
         }
     }
@@ -596,6 +617,8 @@ mod tests {
                 "max_batch_size" => "1",
                 "null_input" => "skip",
                 "adaptive" => "false",
+                "cost" => "1",
+                "selectivity" => "0.5",
                 _ => info.default,
             };
             assert_eq!(shown, documented, "{}", info.name);
@@ -636,6 +659,10 @@ mod tests {
             ("timeout", "30", "a duration needs a unit, such as '30s' or '30ms'"),
             ("timeout", "-5s", "accepted are durations with a unit"),
             ("retry_strategy", "often", "'no_retry', 'fixed_delay', 'exponential_backoff'"),
+            ("cost", "-1", "value -1 is not accepted, accepted are numbers from 0"),
+            ("cost", "inf", "value inf is not accepted, accepted are numbers from 0"),
+            ("selectivity", "1.5", "value 1.5 is not accepted, accepted are numbers from 0 to 1"),
+            ("selectivity", "half", "accepted are numbers"),
             ("colour", "red", "no such option, accepted are 'mode'"),
         ] {
             let error = options.set(name, value).unwrap_err().to_string();

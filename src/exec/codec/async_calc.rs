@@ -15,7 +15,7 @@ use farcall_planner::{AsyncCalc, CallColumn};
 use farcall_udf::OutputMode;
 use prost::Message;
 
-use super::function::{FunctionNode, OptionNode};
+use super::function::{EstimateNode, FunctionNode, OptionNode};
 use super::{FarcallCodec, required};
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
 
@@ -137,6 +137,8 @@ struct PhysicalCallNode {
     guard: Option<PhysicalExprNode>,
     #[prost(message, optional, tag = "6")]
     field: Option<protobuf::Field>,
+    #[prost(message, optional, tag = "7")]
+    estimate: Option<EstimateNode>,
 }
 
 impl PhysicalCallNode {
@@ -145,12 +147,13 @@ impl PhysicalCallNode {
         codec: &FarcallCodec,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<Self> {
-        let PlannedCall { function, site, options, args, guard, field } = call;
+        let PlannedCall { function, site, options, estimate, args, guard, field } = call;
         let expr = |expr: &_| converter.physical_expr_to_proto(expr, codec);
         Ok(Self {
             function: Some(FunctionNode::encode(function)?),
             site: *site,
             options: OptionNode::encode(options),
+            estimate: Some(EstimateNode::encode(*estimate)),
             args: args.iter().map(expr).collect::<Result<_>>()?,
             guard: guard.as_ref().map(expr).transpose()?,
             field: Some(field.as_ref().try_into()?),
@@ -164,7 +167,7 @@ impl PhysicalCallNode {
         codec: &FarcallCodec,
         converter: &dyn PhysicalProtoConverterExtension,
     ) -> Result<PlannedCall> {
-        let Self { function, site, options, args, guard, field } = self;
+        let Self { function, site, options, estimate, args, guard, field } = self;
         let context = PhysicalPlanDecodeContext::new(ctx, codec);
         let expr =
             |node: &PhysicalExprNode| converter.proto_to_physical_expr(node, schema, &context);
@@ -173,6 +176,7 @@ impl PhysicalCallNode {
             function: required(function, "function")?.decode(codec.functions.as_ref())?,
             site,
             options: OptionNode::decode(options)?,
+            estimate: estimate.map(EstimateNode::decode).unwrap_or_default(),
             args: args.iter().map(expr).collect::<Result<_>>()?,
             guard: guard.as_ref().map(expr).transpose()?,
             field: Arc::new(field),

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use datafusion::common::{plan_datafusion_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
-use farcall_udf::{AsyncFunction, AsyncUdf, CallOptions, Declaration, LOOKUP_GROUP, Recipe};
+use farcall_udf::{
+    AsyncFunction, AsyncUdf, CallOptions, Declaration, Estimate, Estimated, LOOKUP_GROUP, Recipe,
+};
 use prost::Message;
 
 use super::{FunctionSource, required};
@@ -103,6 +105,45 @@ impl OptionNode {
     }
 }
 
+/// What is known of a call; a number is declared, observed, or not there.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct EstimateNode {
+    #[prost(double, optional, tag = "1")]
+    declared_cost: Option<f64>,
+    #[prost(double, optional, tag = "2")]
+    observed_cost: Option<f64>,
+    #[prost(double, optional, tag = "3")]
+    declared_selectivity: Option<f64>,
+    #[prost(double, optional, tag = "4")]
+    observed_selectivity: Option<f64>,
+}
+
+impl EstimateNode {
+    pub(super) fn encode(estimate: Estimate) -> Self {
+        let numbers = |number| match number {
+            Some(Estimated::Declared(number)) => (Some(number), None),
+            Some(Estimated::Observed(number)) => (None, Some(number)),
+            None => (None, None),
+        };
+        let Estimate { cost, selectivity } = estimate;
+        let (declared_cost, observed_cost) = numbers(cost);
+        let (declared_selectivity, observed_selectivity) = numbers(selectivity);
+        Self { declared_cost, observed_cost, declared_selectivity, observed_selectivity }
+    }
+
+    pub(super) fn decode(self) -> Estimate {
+        let Self { declared_cost, observed_cost, declared_selectivity, observed_selectivity } =
+            self;
+        let number = |declared: Option<f64>, observed: Option<f64>| {
+            declared.map(Estimated::Declared).or(observed.map(Estimated::Observed))
+        };
+        Estimate {
+            cost: number(declared_cost, observed_cost),
+            selectivity: number(declared_selectivity, observed_selectivity),
+        }
+    }
+}
+
 #[derive(Clone, PartialEq, Message)]
 pub(super) struct UdfNode {
     #[prost(message, optional, tag = "1")]
@@ -111,6 +152,8 @@ pub(super) struct UdfNode {
     options: Vec<OptionNode>,
     #[prost(uint64, optional, tag = "3")]
     site: Option<u64>,
+    #[prost(message, optional, tag = "4")]
+    estimate: Option<EstimateNode>,
 }
 
 impl UdfNode {
@@ -119,16 +162,37 @@ impl UdfNode {
             function: Some(FunctionNode::encode(udf.function())?),
             options: OptionNode::encode(udf.call_options()),
             site: udf.site(),
+            estimate: Some(EstimateNode::encode(udf.estimate())),
         })
     }
 
     pub(super) fn decode(self, functions: &dyn FunctionSource) -> Result<Arc<ScalarUDF>> {
-        let Self { function, options, site } = self;
+        let Self { function, options, site, estimate } = self;
         let function = required(function, "function")?.decode(functions)?;
         let mut udf = AsyncUdf::new(function).with_call_options(OptionNode::decode(options)?);
         if let Some(site) = site {
             udf = udf.with_site(site);
         }
+        if let Some(estimate) = estimate {
+            udf = udf.with_estimate(estimate.decode());
+        }
         Ok(Arc::new(udf.into_scalar_udf()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_known_of_a_call_travels_with_where_it_comes_from() {
+        let declared = Estimate { cost: Some(Estimated::Declared(0.0)), selectivity: None };
+        let observed = Estimate {
+            cost: Some(Estimated::Observed(0.5)),
+            selectivity: Some(Estimated::Observed(1.0)),
+        };
+        for estimate in [declared, observed, Estimate::default()] {
+            assert_eq!(EstimateNode::encode(estimate).decode(), estimate);
+        }
     }
 }
