@@ -5,46 +5,23 @@
 
 #![allow(clippy::expect_used)]
 
+#[path = "support/plain.rs"]
+mod plain;
+
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use datafusion::prelude::{SessionConfig, SessionContext};
+use datafusion::prelude::SessionContext;
 use farcall::FarcallSession;
 use farcall::udf::{CallError, async_fn};
 use tokio::runtime::Runtime;
-
-const TABLES: [&str; 2] = [
-    "CREATE TABLE t AS SELECT column1 AS x, column2 AS k, column3 AS txt \
-     FROM (VALUES (1, 2, 'a'), (3, 4, 'b'))",
-    "CREATE TABLE b AS SELECT column1 AS y, column2 AS k FROM (VALUES (1, 2), (3, 4))",
-];
-
-const PLAIN: [(&str, &str); 5] = [
-    ("filter", "SELECT x + 1 AS a, upper(txt) FROM t WHERE k < 10 AND x % 2 = 0"),
-    ("aggregate", "SELECT k, sum(x), count(DISTINCT txt) FROM t GROUP BY k HAVING sum(x) > 3"),
-    (
-        "join",
-        "SELECT t.x, b.y FROM t JOIN b ON t.k = b.k AND t.x < b.y LEFT JOIN b AS c ON c.y = t.x",
-    ),
-    ("window", "SELECT x, sum(x) OVER (PARTITION BY k ORDER BY x) FROM t ORDER BY 2 DESC LIMIT 5"),
-    (
-        "subquery",
-        "SELECT x FROM t WHERE x IN (SELECT y FROM b WHERE b.k = t.k) AND EXISTS (SELECT 1 FROM b)",
-    ),
-];
 
 const CALLS: [(&str, &str); 3] = [
     ("one call", "SELECT f(x) AS v FROM t WHERE k < 10"),
     ("nested and guarded", "SELECT CASE WHEN k > 3 THEN f(f(x)) END AS v FROM t WHERE f(x) > 1"),
     ("aggregate", "SELECT f(k), sum(f(x)) FROM t GROUP BY f(k) HAVING f(sum(x)) > 1"),
 ];
-
-async fn fill(context: &SessionContext) {
-    for table in TABLES {
-        context.sql(table).await.expect("a table").collect().await.expect("a table");
-    }
-}
 
 /// Plans a query down to operators; returns how long it took.
 fn plan(runtime: &Runtime, context: &SessionContext, sql: &str) -> Duration {
@@ -60,16 +37,16 @@ fn plan(runtime: &Runtime, context: &SessionContext, sql: &str) -> Duration {
 
 fn planning(criterion: &mut Criterion) {
     let runtime = Runtime::new().expect("a runtime");
-    let config = SessionConfig::new().with_target_partitions(2);
-    let plain = SessionContext::new_with_config(config.clone());
-    let farcall = FarcallSession::builder().with_config(config).build().expect("a session");
+    let alone = SessionContext::new_with_config(plain::config());
+    let builder = FarcallSession::builder().with_config(plain::config());
+    let farcall = builder.build().expect("a session");
     farcall.register(async_fn("f", |x: i64| async move { Ok::<i64, CallError>(x + 1) }));
     runtime.block_on(async {
-        fill(&plain).await;
-        fill(farcall.context()).await;
+        plain::fill(&alone).await;
+        plain::fill(farcall.context()).await;
     });
     let mut all = Vec::new();
-    for (name, sql) in PLAIN {
+    for (name, sql) in plain::QUERIES {
         let mut ratios = Vec::new();
         let mut group = criterion.benchmark_group("plain");
         group.measurement_time(Duration::from_secs(3));
@@ -78,11 +55,11 @@ fn planning(criterion: &mut Criterion) {
                 let mut ours = Duration::ZERO;
                 for pair in 0..pairs {
                     let farcall = || plan(&runtime, farcall.context(), sql);
-                    let plain = || plan(&runtime, &plain, sql);
+                    let alone = || plan(&runtime, &alone, sql);
                     let (took, rival) = match pair % 2 {
-                        0 => (farcall(), plain()),
+                        0 => (farcall(), alone()),
                         _ => {
-                            let rival = plain();
+                            let rival = alone();
                             (farcall(), rival)
                         }
                     };

@@ -7,6 +7,7 @@
 pub mod cli;
 pub mod config;
 pub mod connect;
+mod estimates;
 pub mod exec;
 pub mod lookup;
 pub mod metrics;

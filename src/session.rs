@@ -10,9 +10,10 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
-use farcall_planner::SiteCounter;
+use farcall_planner::{EstimateCalls, LookupTables, Plain, SiteCounter};
 use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, LookupProvider, Recipe};
 
+use crate::estimates::KnownCalls;
 use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource, physical_optimizer_rules};
 use crate::lookup::{self, CatalogLookups, LookupConnector, LookupRegistry};
 use crate::metrics;
@@ -141,16 +142,20 @@ impl FarcallSessionBuilder {
         let parameters = Arc::new(parameters);
         providers.extend(crate::connect::providers());
         let models = Arc::new(ModelRegistry::new(providers));
-        let mut state = models::install(state, &models);
+        let tables: Arc<dyn LookupTables> = Arc::new(CatalogLookups);
+        let plain = Arc::new(Plain::new(Arc::clone(&tables), models::is_predict));
+        let mut state = models::install(state, &models, &plain);
         let hint = Arc::new(ScalarUDF::new_from_impl(sql::LookupHintUdf));
         state.scalar_functions().get_or_insert_default().push(hint);
         let sites = Arc::new(SiteCounter::default());
         for rule in farcall_planner::analyzer_rules(Arc::clone(&sites)) {
-            state = state.with_analyzer_rule(rule);
+            state = state.with_analyzer_rule(plain.spare_analyzer(rule));
         }
-        let tables = Arc::new(CatalogLookups);
+        let known = Arc::new(KnownCalls(Arc::clone(&runtime)));
+        let estimate = plain.spare_analyzer(Arc::new(EstimateCalls::new(known)));
+        state = state.with_analyzer_rule(estimate);
         for rule in farcall_planner::optimizer_rules_with_lookups(tables, sites) {
-            state = state.with_optimizer_rule(rule);
+            state = state.with_optimizer_rule(plain.spare_optimizer(rule));
         }
         for rule in physical_optimizer_rules() {
             state = state.with_physical_optimizer_rule(rule);
@@ -158,6 +163,7 @@ impl FarcallSessionBuilder {
         let planner = FarcallQueryPlanner::new(
             Arc::clone(&runtime),
             Arc::clone(&parameters),
+            plain,
             extension_planners,
         );
         let state = state.with_query_planner(Arc::new(planner)).build();

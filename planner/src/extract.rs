@@ -19,7 +19,7 @@ use datafusion_expr::{
 };
 
 use crate::calls::{Names, any_part, find_call, has_call, is_volatile, same_value};
-use crate::cost::rank;
+use crate::cost::Ranking;
 use crate::guard::{Guard, is_not_false, is_not_true, is_true};
 use crate::logical::CallColumn;
 use crate::rewrite::{calculate, columns};
@@ -82,14 +82,21 @@ impl Wanted<'_> {
         }
     }
 
-    /// Ranks an operand of an AND or OR by what its calls cost and settle: a lower one comes first.
-    fn rank(self, expr: &Expr, op: Operator) -> f64 {
+    /// Ranks the operands of an AND or OR by what their calls cost and settle: a lower one comes
+    /// first.
+    fn ranks(self, operands: &[Expr], op: Operator) -> Vec<f64> {
         match self {
             Wanted::Results(results) => {
-                let columns = expr.column_refs().into_iter();
-                columns.filter(|column| results.contains(column)).count() as f64
+                let read = |expr: &Expr| {
+                    let columns = expr.column_refs().into_iter();
+                    columns.filter(|column| results.contains(column)).count() as f64
+                };
+                operands.iter().map(read).collect()
             }
-            _ => rank(expr, op),
+            _ => {
+                let ranking = Ranking::among(operands, op);
+                operands.iter().map(|operand| ranking.rank(operand)).collect()
+            }
         }
     }
 }
@@ -335,10 +342,10 @@ impl<'a> Extraction<'a> {
     /// Takes the calls out of a chain of AND or OR: cheap operands guard all calls, and each call
     /// guards the ones after it. An operand with fewer calls comes before one with more.
     fn rewrite_chain(&mut self, expr: Expr, op: Operator, place: &Place) -> Result<Expr> {
-        let mut operands: Vec<(usize, Expr)> =
-            split_binary_owned(expr, op).into_iter().enumerate().collect();
-        operands
-            .sort_by(|(_, a), (_, b)| self.wanted.rank(a, op).total_cmp(&self.wanted.rank(b, op)));
+        let operands = split_binary_owned(expr, op);
+        let ranks = self.wanted.ranks(&operands, op);
+        let mut operands: Vec<(usize, Expr)> = operands.into_iter().enumerate().collect();
+        operands.sort_by(|(a, _), (b, _)| ranks[*a].total_cmp(&ranks[*b]));
         let mut place = place.clone();
         let mut rewritten = Vec::with_capacity(operands.len());
         let number = operands.len();

@@ -13,6 +13,7 @@ mod extract;
 mod guard;
 pub mod logical;
 mod lookup;
+mod plain;
 mod presence;
 mod rewrite;
 pub mod rules;
@@ -26,5 +27,8 @@ pub use logical::{
     Resolve, ResolveKind, ResolveOutput, RowId,
 };
 pub use lookup::{LOOKUP_HINT, LookupSource, LookupTables, check_lookups};
-pub use rules::{analyzer_rules, optimizer_rules, optimizer_rules_with_lookups};
+pub use plain::Plain;
+pub use rules::{
+    EstimateCalls, Estimates, analyzer_rules, optimizer_rules, optimizer_rules_with_lookups,
+};
 pub use sites::SiteCounter;

@@ -23,7 +23,7 @@ use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
 use farcall_udf::{
-    AsyncFunction, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, OutputMode,
+    AsyncFunction, CallMetrics, CallOptions, DEFAULT_BATCH_SIZE, Dispatcher, Estimate, OutputMode,
 };
 use futures::StreamExt;
 
@@ -42,6 +42,8 @@ pub struct PlannedCall {
     pub site: u64,
     /// How it is called, all levels resolved.
     pub options: CallOptions,
+    /// What was known of its cost and answer when it was planned.
+    pub estimate: Estimate,
     /// The arguments, evaluated on the rows that pass the guard.
     pub args: Vec<Arc<dyn PhysicalExpr>>,
     /// The rows that need the call are those for which this is true; `None` for all.
@@ -249,9 +251,8 @@ fn calls_below(plan: &Arc<dyn ExecutionPlan>) -> usize {
 
 impl DisplayAs for AsyncCalcExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let verbose = t == DisplayFormatType::Verbose;
         let calls: Vec<String> =
-            self.calls.iter().map(|call| CallLine::new(self, call, verbose).to_string()).collect();
+            self.calls.iter().map(|call| CallLine::new(self, call).to_string()).collect();
         match t {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 write!(f, "AsyncCalcExec: {}", calls.join(", "))

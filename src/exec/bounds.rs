@@ -98,8 +98,8 @@ mod tests {
     use datafusion::physical_expr::PhysicalExpr;
     use datafusion::physical_expr::expressions::lit;
     use datafusion::physical_plan::test::exec::StatisticsExec;
-    use farcall_udf::CallOptions;
     use farcall_udf::testing::ScriptedFunction;
+    use farcall_udf::{CallOptions, Estimate};
 
     use super::*;
 
@@ -144,7 +144,15 @@ mod tests {
     fn call(options: CallOptions, arg: Arc<dyn PhysicalExpr>) -> PlannedCall {
         let (function, _) = ScriptedFunction::new("f").build();
         let field = Arc::new(Field::new("__async_0", DataType::Int64, true));
-        PlannedCall { function, site: 1, options, args: vec![arg], guard: None, field }
+        PlannedCall {
+            function,
+            site: 1,
+            options,
+            estimate: Estimate::default(),
+            args: vec![arg],
+            guard: None,
+            field,
+        }
     }
 
     fn input(rows: Precision<usize>, distinct: Precision<usize>) -> Arc<dyn ExecutionPlan> {

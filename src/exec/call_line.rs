@@ -3,23 +3,20 @@
 use std::fmt;
 
 use datafusion::common::stats::Precision;
-use farcall_udf::{Cache, CallOptions, Mode, RetryPredicate, RetryStrategy};
+use farcall_udf::{Cache, Estimate, Estimated, Mode, RetryPredicate, RetryStrategy};
 
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
 use crate::exec::bounds::calls_of;
 
 /// What is called, for which rows, how, and how often at most.
-///
-/// Time-outs and retries are shown where they are not the defaults; `verbose` shows them always.
 pub(super) struct CallLine<'a> {
     exec: &'a AsyncCalcExec,
     call: &'a PlannedCall,
-    verbose: bool,
 }
 
 impl<'a> CallLine<'a> {
-    pub(super) fn new(exec: &'a AsyncCalcExec, call: &'a PlannedCall, verbose: bool) -> Self {
-        Self { exec, call, verbose }
+    pub(super) fn new(exec: &'a AsyncCalcExec, call: &'a PlannedCall) -> Self {
+        Self { exec, call }
     }
 
     /// How the call is made: mode, order, batch, window, what a limit wants, limits.
@@ -77,27 +74,29 @@ impl<'a> CallLine<'a> {
     }
 
     /// Time-outs of an attempt and of a request, and how often a request is tried.
-    fn patience(&self) -> Vec<String> {
-        let patience = |options: &CallOptions, side_effects| {
-            let attempts = options.attempts_or(side_effects);
-            let strategy = match attempts {
-                1 => RetryStrategy::NoRetry,
-                _ => options.retry_strategy(),
-            };
-            (options.attempt_timeout(), options.timeout(), strategy, attempts)
+    fn patience(&self) -> [String; 2] {
+        let options = &self.call.options;
+        let [attempt, total] =
+            [options.attempt_timeout(), options.timeout()].map(humantime::format_duration);
+        let attempts = options.attempts_or(self.has_side_effects());
+        let strategy = match attempts {
+            1 => RetryStrategy::NoRetry,
+            _ => options.retry_strategy(),
         };
-        let (attempt, total, strategy, attempts) =
-            patience(&self.call.options, self.has_side_effects());
-        let usual = patience(&CallOptions::new(), false);
-        let mut words = Vec::new();
-        if self.verbose || (attempt, total) != (usual.0, usual.1) {
-            let [attempt, total] = [attempt, total].map(humantime::format_duration);
-            words.push(format!("timeout={attempt}/{total}"));
-        }
-        if self.verbose || (strategy, attempts) != (usual.2, usual.3) {
-            words.push(format!("retry={strategy}({attempts})"));
-        }
-        words
+        [format!("timeout={attempt}/{total}"), format!("retry={strategy}({attempts})")]
+    }
+
+    /// What was known of a call's cost and answer, and whether it was observed.
+    fn estimates(&self) -> Vec<String> {
+        let Estimate { cost, selectivity } = self.call.estimate;
+        let known = [("cost", cost), ("selectivity", selectivity)];
+        let shown = known.into_iter().filter_map(|(name, number)| {
+            Some(match number? {
+                Estimated::Declared(number) => format!("{name}={number}"),
+                Estimated::Observed(number) => format!("observed_{name}={number:.3}"),
+            })
+        });
+        shown.collect()
     }
 
     /// How many calls and requests the statistics of the input allow.
@@ -127,7 +126,8 @@ impl<'a> CallLine<'a> {
 
 impl fmt::Display for CallLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words = [self.manner(), self.patience(), self.bounds()].concat();
+        let words =
+            [self.manner(), self.patience().into(), self.estimates(), self.bounds()].concat();
         write!(f, "{} [{}]", self.call, words.join(", "))
     }
 }

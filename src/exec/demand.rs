@@ -1,4 +1,4 @@
-//! [`Demand`], the rule that tells calls how many rows a limit above them wants.
+//! [`demand`], the rule that tells calls how many rows a limit above them wants.
 //!
 //! ```text
 //! Before:                                     After:
@@ -24,10 +24,8 @@
 
 use std::sync::Arc;
 
-use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::physical_expr::LexOrdering;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::coalesce_partitions::CoalescePartitionsExec;
 use datafusion::physical_plan::limit::GlobalLimitExec;
 use datafusion::physical_plan::projection::ProjectionExec;
@@ -40,28 +38,8 @@ use crate::exec::resolve::ResolveExec;
 use crate::exec::row_id::RowIdExec;
 
 /// Hands the demand of limits down to the calls below them.
-#[derive(Debug, Default)]
-pub struct Demand;
-
-impl PhysicalOptimizerRule for Demand {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        if !has_call(&plan) {
-            return Ok(plan);
-        }
-        hand_down(plan, None)
-    }
-
-    fn name(&self) -> &str {
-        "demand"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+pub(super) fn demand(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    hand_down(plan, None)
 }
 
 /// What is wanted of an operator.
@@ -205,7 +183,7 @@ mod tests {
     async fn partitions_meet_below_the_call_of_a_limit() {
         insta::assert_snapshot!(plan("SELECT x FROM t WHERE p(x) LIMIT 20").await, @r"
         StreamingFilterExec: __async_0@1, projection=[x@0], fetch=20
-          AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+          AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
             CoalescePartitionsExec
               DataSourceExec: partitions=2, partition_sizes=[1, 1]
         ");
@@ -217,7 +195,7 @@ mod tests {
         insta::assert_snapshot!(plan(sql).await, @r"
         GlobalLimitExec: skip=5, fetch=20
           StreamingFilterExec: __async_0@1, projection=[x@0], fetch=25
-            AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=25, calls<=100]
+            AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=25, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
               SortPreservingMergeExec: [x@0 ASC NULLS LAST]
                 DataSourceExec: partitions=2, partition_sizes=[1, 1], output_ordering=x@0 ASC NULLS LAST
         ");
@@ -229,9 +207,9 @@ mod tests {
         insta::assert_snapshot!(plan(sql).await, @r"
         StreamingFilterExec: __async_1@1, projection=[x@0], fetch=20
           ProjectionExec: expr=[x@0 as x, __async_1@3 as __async_1]
-            AsyncCalcExec: p(k@1) AS __async_1 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+            AsyncCalcExec: p(k@1) AS __async_1 [async, ordered, batch=1, window=100, demand=20, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
               StreamingFilterExec: __async_0@2
-                AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+                AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
                   CoalescePartitionsExec
                     DataSourceExec: partitions=2, partition_sizes=[1, 1]
         ");
@@ -244,12 +222,12 @@ mod tests {
         CoalescePartitionsExec: fetch=20
           UnionExec
             StreamingFilterExec: __async_0@1, projection=[x@0], fetch=20
-              AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+              AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, demand=20, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
                 CoalescePartitionsExec
                   DataSourceExec: partitions=2, partition_sizes=[1, 1]
             ProjectionExec: expr=[k@0 as x]
               StreamingFilterExec: __async_1@1, projection=[k@0], fetch=20
-                AsyncCalcExec: p(k@0) AS __async_1 [async, ordered, batch=1, window=100, demand=20, calls<=100]
+                AsyncCalcExec: p(k@0) AS __async_1 [async, ordered, batch=1, window=100, demand=20, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
                   CoalescePartitionsExec
                     DataSourceExec: partitions=2, partition_sizes=[1, 1]
         ");
@@ -277,7 +255,7 @@ mod tests {
           LocalLimitExec: fetch=20
             ResolveExec: Semi rows __async_0@1 where __async_2@2
               ProjectionExec: expr=[x@0 as x, __async_0@1 as __async_0, __async_1@4 IS NOT DISTINCT FROM true AND __async_3@5 IS NOT DISTINCT FROM true as __async_2]
-                AsyncCalcExec: p(x@0 + x@3) AS __async_3 WHEN __async_1@4 IS NOT DISTINCT FROM true [async, ordered, batch=1, window=100, demand=20]
+                AsyncCalcExec: p(x@0 + x@3) AS __async_3 WHEN __async_1@4 IS NOT DISTINCT FROM true [async, ordered, batch=1, window=100, demand=20, timeout=1m/3m, retry=exponential_backoff(3)]
                   HashJoinExec: mode=CollectLeft, join_type=Right, on=[(k@0, x@0)], projection=[x@3, __async_0@4, k@0, x@1, __async_1@2]
                     CoalescePartitionsExec
                       ProjectionExec: expr=[k@1 as k, x@0 as x, true as __async_1]

@@ -17,7 +17,7 @@ use datafusion::physical_expr::utils::collect_columns;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use farcall_planner::logical::{Resolve, ResolveKind, RowId};
-use farcall_planner::{AsyncCalc, AsyncLookupJoin, CallColumn, check_calls, check_lookups};
+use farcall_planner::{AsyncCalc, AsyncLookupJoin, CallColumn, Plain, check_calls, check_lookups};
 use farcall_udf::{AsyncUdf, CallError, FarcallRuntime, OnError};
 
 use crate::config::FarcallConfig;
@@ -33,17 +33,20 @@ use crate::lookup::CatalogLookups;
 pub struct FarcallQueryPlanner {
     runtime: Arc<FarcallRuntime>,
     parameters: Arc<BTreeMap<String, String>>,
+    plain: Arc<Plain>,
     others: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
 }
 
 impl FarcallQueryPlanner {
-    /// Makes the planner; `others` plan the extension nodes that are not farcall's.
+    /// Makes the planner of a session whose rules share `plain`; `others` plan the extension nodes
+    /// that are not farcall's.
     pub fn new(
         runtime: Arc<FarcallRuntime>,
         parameters: Arc<BTreeMap<String, String>>,
+        plain: Arc<Plain>,
         others: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
     ) -> Self {
-        Self { runtime, parameters, others }
+        Self { runtime, parameters, plain, others }
     }
 }
 
@@ -61,8 +64,10 @@ impl QueryPlanner for FarcallQueryPlanner {
         session: &dyn Session,
     ) -> Result<Arc<dyn ExecutionPlan>> {
         // Rules can be skipped by configuration; the last word is here.
-        check_calls(logical_plan)?;
-        check_lookups(logical_plan, &CatalogLookups)?;
+        if !self.plain.is_plain(logical_plan)? {
+            check_calls(logical_plan)?;
+            check_lookups(logical_plan, &CatalogLookups)?;
+        }
         let scopes = ScopeRegistry::new(Arc::clone(&self.runtime), Arc::clone(&self.parameters));
         let mut planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
             vec![Arc::new(NodePlanner { scopes: Arc::new(scopes) })];
@@ -222,6 +227,7 @@ fn plan_call(
         function: udf.function().clone(),
         site,
         options,
+        estimate: udf.estimate(),
         args: call.args.iter().map(&physical).collect::<Result<_>>()?,
         guard: column.guard.as_ref().map(&physical).transpose()?,
         field: Arc::new(Field::clone(&field).with_nullable(true)),

@@ -1,4 +1,4 @@
-//! [`OutputOrder`], the rule that lets answers overtake each other where nobody can see it.
+//! [`output_order`], the rule that lets answers overtake each other where nobody can see it.
 //!
 //! ```text
 //! Before:                                     After:
@@ -19,13 +19,11 @@
 
 use std::sync::Arc;
 
-use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
 use datafusion::functions_aggregate::bool_and_or::{BoolAnd, BoolOr};
 use datafusion::functions_aggregate::count::Count;
 use datafusion::functions_aggregate::min_max::{Max, Min};
 use datafusion::functions_aggregate::sum::Sum;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::aggregates::AggregateExec;
 use datafusion::physical_plan::repartition::RepartitionExec;
 use datafusion::physical_plan::sorts::sort::SortExec;
@@ -34,32 +32,12 @@ use datafusion::physical_plan::{ExecutionPlan, InputOrderMode};
 use farcall_udf::{Mode, OutputMode};
 
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
-use crate::exec::plans::{has_call, is_pipelined, map_children};
+use crate::exec::plans::{is_pipelined, map_children};
 use crate::exec::row_id::RowIdExec;
 
 /// Allows unordered output where order cannot be observed.
-#[derive(Debug, Default)]
-pub struct OutputOrder;
-
-impl PhysicalOptimizerRule for OutputOrder {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        if !has_call(&plan) {
-            return Ok(plan);
-        }
-        free_order(plan, true)
-    }
-
-    fn name(&self) -> &str {
-        "output_order"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+pub(super) fn output_order(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    free_order(plan, true)
 }
 
 /// `observed` says that somebody above can tell in which order rows come.

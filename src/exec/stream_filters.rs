@@ -1,4 +1,4 @@
-//! [`StreamFilters`], the rule that keeps rows moving: no filter gathers a batch before it gives one.
+//! [`stream_filters`], the rule that keeps rows moving: no filter gathers a batch before it gives one.
 //!
 //! ```text
 //! Before:                                     After:
@@ -22,39 +22,17 @@
 
 use std::sync::Arc;
 
-use datafusion::config::ConfigOptions;
 use datafusion::error::Result;
-use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_plan::filter::FilterExec;
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use crate::exec::async_calc::AsyncCalcExec;
-use crate::exec::plans::{has_call, is_pipelined, map_children, round_robin_input};
+use crate::exec::plans::{is_pipelined, map_children, round_robin_input};
 use crate::exec::streaming_filter::StreamingFilterExec;
 
 /// Replaces filters that would hold back rows which come slowly.
-#[derive(Debug, Default)]
-pub struct StreamFilters;
-
-impl PhysicalOptimizerRule for StreamFilters {
-    fn optimize(
-        &self,
-        plan: Arc<dyn ExecutionPlan>,
-        _: &ConfigOptions,
-    ) -> Result<Arc<dyn ExecutionPlan>> {
-        if !has_call(&plan) {
-            return Ok(plan);
-        }
-        keep_moving(plan, true)
-    }
-
-    fn name(&self) -> &str {
-        "stream_filters"
-    }
-
-    fn schema_check(&self) -> bool {
-        true
-    }
+pub(super) fn stream_filters(plan: Arc<dyn ExecutionPlan>) -> Result<Arc<dyn ExecutionPlan>> {
+    keep_moving(plan, true)
 }
 
 /// `awaited` says that somebody above, a call or the client, waits for the first row.
@@ -92,9 +70,9 @@ mod tests {
         insta::assert_snapshot!(plan(sql).await, @r"
         StreamingFilterExec: __async_1@1, projection=[x@0]
           ProjectionExec: expr=[x@0 as x, __async_1@3 as __async_1]
-            AsyncCalcExec: p(k@1) AS __async_1 [async, ordered, batch=1, window=100, calls<=100]
+            AsyncCalcExec: p(k@1) AS __async_1 [async, ordered, batch=1, window=100, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
               StreamingFilterExec: __async_0@2
-                AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, calls<=100]
+                AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=1, window=100, timeout=1m/3m, retry=exponential_backoff(3), calls<=100]
                   FilterExec: k@1 < 9
                     DataSourceExec: partitions=2, partition_sizes=[1, 1]
         ");

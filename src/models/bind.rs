@@ -85,7 +85,8 @@ fn bind_node(node: LogicalPlan, retyped: &mut bool) -> Result<Transformed<Logica
     Ok(Transformed::yes(bound))
 }
 
-fn is_predict(expr: &Expr) -> bool {
+/// Says whether an expression is a PREDICT that is not bound yet.
+pub(crate) fn is_predict(expr: &Expr) -> bool {
     matches!(expr, Expr::ScalarFunction(call) if PredictUdf::find(&call.func).is_some())
 }
 

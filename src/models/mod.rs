@@ -15,7 +15,9 @@ use std::sync::Arc;
 use datafusion::execution::SessionStateBuilder;
 use datafusion::optimizer::Analyzer;
 use datafusion::prelude::SessionConfig;
+use farcall_planner::Plain;
 
+pub(crate) use bind::is_predict;
 pub use bind::{BindModels, bind_models};
 pub use model::{Model, ModelSpec};
 pub(crate) use predict::{PREDICT, PREDICT_WITH_OPTIONS, encode_options};
@@ -28,13 +30,16 @@ use crate::config::FarcallConfig;
 /// Prepares a session for models: PREDICT, the rule that binds it, and `SET farcall.*`.
 ///
 /// The rule comes first, so that a view whose model has another type by now is still coerced.
+/// `plain` knows plans without a PREDICT.
 pub fn install(
     mut state: SessionStateBuilder,
     registry: &Arc<ModelRegistry>,
+    plain: &Arc<Plain>,
 ) -> SessionStateBuilder {
     let functions = predict::PredictUdf::both(registry).map(Arc::new);
     state.scalar_functions().get_or_insert_default().extend(functions);
-    state.analyzer().get_or_insert_with(Analyzer::new).rules.insert(0, Arc::new(BindModels));
+    let bind = plain.spare_analyzer(Arc::new(BindModels));
+    state.analyzer().get_or_insert_with(Analyzer::new).rules.insert(0, bind);
     let config = state.config().get_or_insert_with(SessionConfig::new);
     let extensions = &mut config.options_mut().extensions;
     if extensions.get::<FarcallConfig>().is_none() {

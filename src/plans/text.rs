@@ -7,8 +7,9 @@ use farcall_planner::GENERATED_PREFIX;
 /// What precedes a size, a list of files, or a number of partitions of a table.
 const ELIDED: [&str; 3] = ["file_groups=", "partition_sizes=", ": partitions="];
 
-/// What precedes a number that statistics gave.
-const BOUNDS: [&str; 3] = [", calls<=", ", calls~", ", requests~"];
+/// What precedes a number that statistics or earlier queries gave.
+const BOUNDS: [&str; 5] =
+    [", calls<=", ", calls~", ", requests~", ", observed_cost=", ", observed_selectivity="];
 
 /// The prefixes of names that the planner makes up; a number follows.
 const GENERATED: [&str; 5] = [
@@ -107,7 +108,7 @@ fn without(line: &str, key: &str) -> String {
     let mut parts = line.split(key);
     let mut text = parts.next().unwrap_or_default().to_owned();
     for part in parts {
-        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit());
+        let rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
         if rest.len() == part.len() {
             text.push_str(key);
         }

@@ -8,6 +8,7 @@ use datafusion::error::{DataFusionError, Result};
 use datafusion::logical_expr::{CreateView, DdlStatement, LogicalPlan, LogicalPlanBuilder};
 use datafusion::prelude::DataFrame;
 use datafusion::sql::parser::Statement as SqlStatement;
+use datafusion::sql::sqlparser::ast::Statement as AstStatement;
 use farcall_udf::CallError;
 
 use crate::config::FarcallConfig;
@@ -50,19 +51,32 @@ pub async fn execute(session: &FarcallSession, statement: Statement) -> Result<D
 
 async fn query(session: &FarcallSession, mut statement: SqlStatement) -> Result<DataFrame> {
     let context = session.context();
-    let written = statement.to_string();
+    // A view keeps the name of its model and looks it up when it is used.
+    let written = is_view(&statement).then(|| statement.to_string());
     predict_call::rewrite(&mut statement, session.models())?;
     system_time::check(&mut statement, context).await?;
     lookup_hint::rewrite(&mut statement)?;
-    let plan = match context.state().statement_to_plan(statement).await? {
-        // A view keeps the name of its model and looks it up when it is used.
+    let state = context.state();
+    match state.statement_to_plan(statement).await? {
         LogicalPlan::Ddl(DdlStatement::CreateView(view)) => {
-            let view = CreateView { definition: Some(written), ..view };
-            LogicalPlan::Ddl(DdlStatement::CreateView(view))
+            let definition = written.or(view.definition);
+            let view = CreateView { definition, ..view };
+            context.execute_logical_plan(LogicalPlan::Ddl(DdlStatement::CreateView(view))).await
         }
-        plan => bind_models(plan)?,
-    };
-    context.execute_logical_plan(plan).await
+        plan @ (LogicalPlan::Ddl(_) | LogicalPlan::Statement(_)) => {
+            context.execute_logical_plan(bind_models(plan)?).await
+        }
+        // As `execute_logical_plan` does, but with the state that is there: to clone it once more
+        // would be a good part of planning.
+        plan => Ok(DataFrame::new(state, bind_models(plan)?)),
+    }
+}
+
+fn is_view(statement: &SqlStatement) -> bool {
+    match statement {
+        SqlStatement::Statement(statement) => matches!(**statement, AstStatement::CreateView(_)),
+        _ => false,
+    }
 }
 
 fn create_model(session: &FarcallSession, statement: CreateModel) -> Result<()> {
@@ -124,9 +138,11 @@ fn configure(
 mod tests {
     use datafusion::arrow::util::pretty::pretty_format_batches;
     use datafusion::prelude::SessionConfig;
+    use farcall_planner::Plain;
     use farcall_udf::CallOptions;
 
     use super::*;
+    use crate::lookup::CatalogLookups;
     use crate::models::testing::{TestProvider, spec, with};
 
     const CREATE: &str = "CREATE MODEL m INPUT (text VARCHAR) OUTPUT (label VARCHAR, score DOUBLE)
@@ -323,7 +339,8 @@ mod tests {
             .with_default_features()
             .with_config(config);
         let registry = crate::models::testing::registry();
-        let state = crate::models::install(state, &registry).build();
+        let plain = Plain::new(Arc::new(CatalogLookups), crate::models::is_predict);
+        let state = crate::models::install(state, &registry, &Arc::new(plain)).build();
         let shown = FarcallConfig::of(state.config_options()).entries();
         let mode = shown.iter().find(|entry| entry.key == "farcall.async_scalar.mode").unwrap();
         assert_eq!(mode.value.as_deref(), Some("sync"));

@@ -37,8 +37,8 @@ logical_plan:
         TableScan: t projection=[x]
 physical_plan:
   ProjectionExec: expr=[x@0 as x, __async_0@2 as v]
-    AsyncCalcExec: f(__async_1@1) AS __async_0 [async, ordered, batch=32, window=100]
-      AsyncCalcExec: g(x@0) AS __async_1 [async, ordered, batch=32, window=100]
+    AsyncCalcExec: f(__async_1@1) AS __async_0 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
+      AsyncCalcExec: g(x@0) AS __async_1 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
         DataSourceExec: partitions=.., partition_sizes=[..]
 call_sites: f 1, g 1
 "
@@ -56,7 +56,7 @@ logical_plan:
         TableScan: t projection=[x]
 physical_plan:
   ProjectionExec: expr=[__async_0@1 as a, __async_1@2 as b]
-    AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100], g(x@0) AS __async_1 [async, ordered, batch=32, window=100]
+    AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)], g(x@0) AS __async_1 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
       DataSourceExec: partitions=.., partition_sizes=[..]
 call_sites: f 1, g 1
 "
@@ -75,7 +75,7 @@ logical_plan:
 physical_plan:
   ProjectionExec: expr=[x@0 as x, __async_0@1 as v]
     StreamingFilterExec: __async_0@1 > 1005000
-      AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100]
+      AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
         DataSourceExec: partitions=.., partition_sizes=[..]
 call_sites: f 1
 "
@@ -96,7 +96,7 @@ logical_plan:
 physical_plan:
   StreamingFilterExec: __async_0@1, projection=[x@0]
     ProjectionExec: expr=[x@0 as x, __async_0@2 as __async_0]
-      AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=32, window=100]
+      AsyncCalcExec: p(x@0) AS __async_0 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
         FilterExec: k@1 < 10
           DataSourceExec: partitions=.., partition_sizes=[..]
 call_sites: p 1
@@ -114,7 +114,7 @@ logical_plan:
       TableScan: t projection=[x, k]
 physical_plan:
   ProjectionExec: expr=[CASE WHEN k@1 < 10 THEN __async_0@2 END as v]
-    AsyncCalcExec: f(x@0) AS __async_0 WHEN (k@1 < 10) IS NOT DISTINCT FROM true [async, ordered, batch=32, window=100]
+    AsyncCalcExec: f(x@0) AS __async_0 WHEN (k@1 < 10) IS NOT DISTINCT FROM true [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
       DataSourceExec: partitions=.., partition_sizes=[..]
 call_sites: f 1
 "
@@ -132,7 +132,7 @@ logical_plan:
       TableScan: t projection=[x, k]
 physical_plan:
   ProjectionExec: expr=[CASE WHEN k@1 != 0 THEN __async_0@2 END as v]
-    AsyncCalcExec: f(x@0 / k@1) AS __async_0 WHEN (k@1 != 0) IS NOT DISTINCT FROM true [async, ordered, batch=32, window=100]
+    AsyncCalcExec: f(x@0 / k@1) AS __async_0 WHEN (k@1 != 0) IS NOT DISTINCT FROM true [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
       DataSourceExec: partitions=.., partition_sizes=[..]
 call_sites: f 1
 "
@@ -156,7 +156,7 @@ physical_plan:
       CoalescePartitionsExec
         AggregateExec: mode=Partial, gby=[], aggr=[sum(__async_0) as sum(f(t.x)), sum(__async_1) as sum(g(t.x))]
           ProjectionExec: expr=[__async_0@1 as __async_0, __async_1@2 as __async_1]
-            AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100], g(x@0) AS __async_1 [async, ordered, batch=32, window=100]
+            AsyncCalcExec: f(x@0) AS __async_0 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)], g(x@0) AS __async_1 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
               DataSourceExec: partitions=.., partition_sizes=[..]
 call_sites: f 1, g 1
 "
@@ -173,7 +173,7 @@ logical_plan:
       TableScan: t projection=[x]
 physical_plan:
   ProjectionExec: expr=[get_field(__async_0@1, foo) as foo, get_field(__async_0@1, bar) as bar]
-    AsyncCalcExec: pair(x@0) AS __async_0 [async, ordered, batch=32, window=100]
+    AsyncCalcExec: pair(x@0) AS __async_0 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
       DataSourceExec: partitions=.., partition_sizes=[..]
 call_sites: pair 1
 "#

@@ -25,14 +25,13 @@ async fn shown(session: &FarcallSession, sql: &str) -> String {
 }
 
 #[tokio::test]
-async fn time_outs_and_retries_are_shown_where_they_are_not_the_defaults() {
+async fn time_outs_and_retries_are_shown_as_they_are_set() {
     let session = session();
     let sql = "SELECT f(id) FROM t";
-    let usual = "[async, ordered, batch=32, window=100, calls<=1000, requests~32]";
-    assert_eq!(shown(&session, sql).await, usual);
-    let all = "[async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3), \
+    let usual = "[async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3), \
                calls<=1000, requests~32]";
-    assert_eq!(shown(&session, &format!("VERBOSE {sql}")).await, all);
+    assert_eq!(shown(&session, sql).await, usual);
+    assert_eq!(shown(&session, &format!("VERBOSE {sql}")).await, usual);
     for (option, value, expected) in [
         ("attempt_timeout", "5s", ", timeout=5s/3m, "),
         ("timeout", "30s", ", timeout=5s/30s, "),
@@ -51,8 +50,8 @@ async fn time_outs_and_retries_are_shown_where_they_are_not_the_defaults() {
 #[tokio::test]
 async fn a_function_with_side_effects_is_shown_as_it_is_called() {
     let shown = shown(&session(), "SELECT send(id) FROM t").await;
-    let expected =
-        "[sync, ordered, batch=32, window=1, retry=no_retry(1), calls<=1000, requests~32]";
+    let expected = "[sync, ordered, batch=32, window=1, timeout=1m/3m, retry=no_retry(1), \
+                    calls<=1000, requests~32]";
     assert_eq!(shown, expected);
 }
 
@@ -84,7 +83,8 @@ async fn calls_and_requests_are_bounded_by_what_is_known_of_the_rows() {
 #[tokio::test]
 async fn a_limit_shows_its_demand_and_not_a_bound_that_it_is_not() {
     let shown = shown(&session(), "SELECT id FROM t WHERE f(id) > 9 LIMIT 20").await;
-    let expected = "[async, ordered, batch=32, window=100, demand=20, calls<=1000, requests~32]";
+    let expected = "[async, ordered, batch=32, window=100, demand=20, timeout=1m/3m, \
+                    retry=exponential_backoff(3), calls<=1000, requests~32]";
     assert_eq!(shown, expected);
 }
 
@@ -96,7 +96,7 @@ async fn several_calls_of_an_operator_are_shown_one_by_one() {
     session.sql(narrow).await.unwrap();
     let plan = plan_text(&session, "SELECT f(id), CASE WHEN id > 5 THEN g(id) END FROM t").await;
     let line = plan.lines().find(|line| line.contains("AsyncCalcExec")).unwrap();
-    insta::assert_snapshot!(line.trim(), @"AsyncCalcExec: f(id@0) AS __async_0 [async, ordered, batch=32, window=100, calls<=1000, requests~32], g(id@0) AS __async_1 WHEN (id@0 > 5) IS NOT DISTINCT FROM true [async, ordered, batch=5, window=100, calls<=1000, requests~200]");
+    insta::assert_snapshot!(line.trim(), @"AsyncCalcExec: f(id@0) AS __async_0 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3), calls<=1000, requests~32], g(id@0) AS __async_1 WHEN (id@0 > 5) IS NOT DISTINCT FROM true [async, ordered, batch=5, window=100, timeout=1m/3m, retry=exponential_backoff(3), calls<=1000, requests~200]");
 }
 
 #[tokio::test]

@@ -22,7 +22,7 @@ async fn a_run_shows_plans_call_sites_and_calls() {
             TableScan: t projection=[id, k]
     physical_plan:
       ProjectionExec: expr=[id@0 as id, __async_0@2 as v]
-        AsyncCalcExec: f(k@1) AS __async_0 [async, ordered, batch=32, window=100]
+        AsyncCalcExec: f(k@1) AS __async_0 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
           FilterExec: k@1 < 2
             DataSourceExec: partitions=.., partition_sizes=[..]
     call_sites: f 1
@@ -155,7 +155,7 @@ async fn only_cheap_orders_are_priced() {
             TableScan: orders projection=[id, product]
     physical_plan:
       ProjectionExec: expr=[id@0 as id, __async_0@2 as p]
-        AsyncCalcExec: price(product@1) AS __async_0 [async, ordered, batch=1, window=100]
+        AsyncCalcExec: price(product@1) AS __async_0 [async, ordered, batch=1, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
           FilterExec: product@1 < 3
             DataSourceExec: partitions=.., partition_sizes=[..]
     call_sites: price 1

@@ -10,6 +10,9 @@ use farcall::{FarcallSession, plans};
 use crate::support::remote::{Remote, add_table, create, expected, rows, session};
 use crate::support::server::{Script, TestServer};
 
+/// What EXPLAIN says of time-outs and retries that nobody set.
+const PATIENCE: &str = "timeout=1m/3m, retry=exponential_backoff(3)";
+
 async fn remote() -> Remote {
     Remote::new(TestServer::builder(), "").await
 }
@@ -162,7 +165,8 @@ async fn the_narrowest_option_wins_and_explain_shows_it() {
     };
     let window = async |window: &str, call: &str| {
         let shown = shown(&session, call).await;
-        assert_eq!(shown, format!("[async, ordered, batch=10, window={window}]"), "{call}");
+        let expected = format!("[async, ordered, batch=10, window={window}, {PATIENCE}]");
+        assert_eq!(shown, expected, "{call}");
     };
     let call = "PREDICT(m, id)";
     window("100", call).await;
@@ -187,7 +191,8 @@ async fn the_narrowest_option_wins_and_explain_shows_it() {
     run("SET table.exec.async-scalar.buffer-capacity = 9").await;
     window("9", call).await;
     let sync = shown(&session, "PREDICT(m, id, mode => 'sync', max_concurrency => 4)").await;
-    assert_eq!(sync, "[sync, ordered, batch=10, window=1, max_concurrency=4]");
+    let expected = format!("[sync, ordered, batch=10, window=1, max_concurrency=4, {PATIENCE}]");
+    assert_eq!(sync, expected);
 }
 
 #[tokio::test]
@@ -275,7 +280,8 @@ async fn options_of_the_caller_reach_a_registered_function() {
         Ok::<i64, CallError>(x)
     });
     session.register(slow.with_options(options));
-    assert_eq!(shown(&session, "slow(id)").await, "[async, ordered, batch=1, window=3]");
+    let expected = format!("[async, ordered, batch=1, window=3, {PATIENCE}]");
+    assert_eq!(shown(&session, "slow(id)").await, expected);
     assert_eq!(rows(&session, "SELECT slow(id) FROM t").await.unwrap().len(), 100);
 }
 
@@ -292,8 +298,10 @@ async fn sessions_of_one_runtime_have_their_own_models_and_settings() {
     );
     one.rows("SET farcall.async_scalar.mode = 'sync'").await.unwrap();
     create(&two, &one.server.url(), "").await;
-    assert_eq!(shown(&two, "PREDICT(m, id)").await, "[async, ordered, batch=10, window=100]");
-    assert_eq!(shown(&one.session, "PREDICT(m, id)").await, "[sync, ordered, batch=10, window=1]");
+    let expected =
+        |mode, window| format!("[{mode}, ordered, batch=10, window={window}, {PATIENCE}]");
+    assert_eq!(shown(&two, "PREDICT(m, id)").await, expected("async", 100));
+    assert_eq!(shown(&one.session, "PREDICT(m, id)").await, expected("sync", 1));
 }
 
 #[tokio::test]

@@ -140,9 +140,9 @@ async fn nothing_in_an_endless_plan_gathers_or_spreads_rows() {
               Filter: ticks.id > Int64(2)
                 TableScan: ticks projection=[id]
     ProjectionExec: expr=[id@0 as id, __async_1@1 as g(ticks.id)]
-      AsyncCalcExec: g(id@0) AS __async_1 [async, ordered, batch=32, window=100]
+      AsyncCalcExec: g(id@0) AS __async_1 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
         StreamingFilterExec: __async_0@1 > 4, projection=[id@0]
-          AsyncCalcExec: f(id@0) AS __async_0 [async, ordered, batch=32, window=100]
+          AsyncCalcExec: f(id@0) AS __async_0 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3)]
             StreamingFilterExec: id@0 > 2
               StreamingTableExec: partition_sizes=1, projection=[id], infinite_source=true
     ");

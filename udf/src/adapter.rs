@@ -15,25 +15,27 @@ use crate::answer::BatchAnswer;
 use crate::context::CallContext;
 use crate::declaration::{Declaration, Determinism, NullInput};
 use crate::error::CallError;
+use crate::estimate::Estimate;
 use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction};
 use crate::options::CallOptions;
 
 /// An async function in an expression: the function, the options of this call, and the call site.
 ///
 /// It never runs as an expression: the planner moves every call into a node of farcall's own.
-/// Equality and hash ignore the site, because DataFusion compares key lists structurally before and
+/// Equality and hash ignore the site and what is estimated, because DataFusion compares key lists structurally before and
 /// after the sites are numbered; the planner compares sites itself where they matter.
 #[derive(Debug, Clone)]
 pub struct AsyncUdf {
     function: AsyncFunction,
     options: CallOptions,
     site: Option<u64>,
+    estimate: Option<Estimate>,
 }
 
 impl AsyncUdf {
     /// Wraps a function, without a call site and without options of the call.
     pub fn new(function: impl Into<AsyncFunction>) -> Self {
-        Self { function: function.into(), options: CallOptions::new(), site: None }
+        Self { function: function.into(), options: CallOptions::new(), site: None, estimate: None }
     }
 
     /// Wraps a DataFusion function that was written by others for its own async interface.
@@ -62,6 +64,12 @@ impl AsyncUdf {
         self
     }
 
+    /// Says what is known of the call's cost and answer, over all levels of options.
+    pub fn with_estimate(mut self, estimate: Estimate) -> Self {
+        self.estimate = Some(estimate);
+        self
+    }
+
     /// Turns it into the form whose failures are values: `{value, error}`, named `try_` and its name.
     pub fn with_try(mut self) -> Self {
         self.function = self.function.with_try();
@@ -81,6 +89,15 @@ impl AsyncUdf {
     /// Returns the call site's number, if it has one yet.
     pub fn site(&self) -> Option<u64> {
         self.site
+    }
+
+    /// Returns what is known of the call's cost and answer: what function and call declare, unless
+    /// more was said.
+    pub fn estimate(&self) -> Estimate {
+        self.estimate.unwrap_or_else(|| {
+            let declaration = self.declaration();
+            Estimate::declared(declaration, &declaration.options().overlay(&self.options))
+        })
     }
 
     /// Turns it into a function that can be registered.
@@ -108,7 +125,7 @@ impl AsyncUdf {
 
 impl PartialEq for AsyncUdf {
     fn eq(&self, other: &Self) -> bool {
-        let Self { function, options, site: _ } = self;
+        let Self { function, options, site: _, estimate: _ } = self;
         *function == other.function && *options == other.options
     }
 }
@@ -117,7 +134,7 @@ impl Eq for AsyncUdf {}
 
 impl Hash for AsyncUdf {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let Self { function, options: _, site: _ } = self;
+        let Self { function, options: _, site: _, estimate: _ } = self;
         function.hash(state);
     }
 }

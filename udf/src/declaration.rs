@@ -76,7 +76,7 @@ pub struct Declaration {
     version: String,
     ordering_key: Option<usize>,
     max_batch_tokens: Option<usize>,
-    cost: f64,
+    cost: Option<f64>,
     selectivity: Option<f64>,
     max_rows: usize,
     options: CallOptions,
@@ -123,7 +123,7 @@ impl Declaration {
             version: String::new(),
             ordering_key: None,
             max_batch_tokens: None,
-            cost: 1.0,
+            cost: None,
             selectivity: None,
             max_rows: usize::MAX,
             options: CallOptions::new(),
@@ -225,12 +225,13 @@ impl Declaration {
         self
     }
 
-    /// Says what a call costs, in any unit that all functions of a query share; 1 if nobody says.
+    /// Says what a call costs: in seconds, or in any unit that all functions of a query share.
     ///
-    /// Of several conditions on calls, those that cost little and drop much are tested first.
-    /// A cost that is negative or not finite counts as 1.
+    /// Of several conditions on calls, those that cost little and drop much are tested first. If
+    /// nobody says, it is what earlier queries took, or 1. A cost that is negative or not finite is
+    /// not taken.
     pub fn with_cost(mut self, cost: f64) -> Self {
-        self.cost = if cost.is_finite() && cost >= 0.0 { cost } else { 1.0 };
+        self.cost = Some(cost).filter(|cost| cost.is_finite() && *cost >= 0.0);
         self
     }
 
@@ -358,8 +359,8 @@ impl Declaration {
         self.max_batch_tokens
     }
 
-    /// Returns what a call costs, relative to other functions.
-    pub fn cost(&self) -> f64 {
+    /// Returns what a call costs, if somebody said so.
+    pub fn cost(&self) -> Option<f64> {
         self.cost
     }
 
@@ -459,9 +460,9 @@ mod tests {
     #[test]
     fn a_cost_or_share_that_is_none_is_not_taken() {
         let odd = declared("f").with_cost(f64::NAN).with_selectivity(1.5);
-        assert_eq!((odd.cost(), odd.selectivity()), (1.0, None));
+        assert_eq!((odd.cost(), odd.selectivity()), (None, None));
         let even = declared("f").with_cost(5.0).with_selectivity(0.1);
-        assert_eq!((even.cost(), even.selectivity()), (5.0, Some(0.1)));
+        assert_eq!((even.cost(), even.selectivity()), (Some(5.0), Some(0.1)));
     }
 
     #[test]

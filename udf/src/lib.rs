@@ -11,6 +11,7 @@ mod context;
 mod declaration;
 pub mod dispatch;
 mod error;
+mod estimate;
 mod function;
 mod lookup;
 mod lookup_call;
@@ -34,6 +35,7 @@ pub use dispatch::limit::{Limiter, Limits};
 pub use dispatch::metrics::{CallMetrics, MetricsSnapshot};
 pub use dispatch::{Dispatcher, check_default};
 pub use error::{CallError, ErrorClass};
+pub use estimate::{Estimate, Estimated};
 pub use function::{ArgBatch, AsyncBatchFunction, AsyncFunction, AsyncScalarFunction};
 pub use lookup::{
     AsyncBatchLookupFunction, LOOKUP_GROUP, LookupAnswer, LookupProvider, LookupQuery,

@@ -419,6 +419,10 @@ options! {
     cache_missing_keys / with_cache_missing_keys: bool = true, "true";
     /// How old a `full` cache gets before its table is read again; the old rows serve until the new ones are whole.
     cache_reload_interval / with_cache_reload_interval: Duration = Duration::MAX, "none";
+    /// What a call costs, in seconds or in any unit that all functions of a query share.
+    cost / with_cost: f64 = 1.0, "what earlier queries took, else 1";
+    /// The share of rows for which a boolean function is TRUE, from 0 to 1.
+    selectivity / with_selectivity: f64 = 0.5, "what earlier queries found, else 0.5";
 }
 
 /// Options that are no limit unless they are set, and may be set to `none`.
@@ -525,6 +529,16 @@ impl CallOptions {
         self.cache_reload_interval
     }
 
+    /// Returns what a call costs, if somebody said so.
+    pub fn declared_cost(&self) -> Option<f64> {
+        self.cost
+    }
+
+    /// Returns the share of rows for which a boolean function is TRUE, if somebody said so.
+    pub fn declared_selectivity(&self) -> Option<f64> {
+        self.selectivity
+    }
+
     /// Returns the rows in a request at most, given what holds if nobody set it.
     pub fn batch_size_or(&self, default: usize) -> usize {
         self.max_batch_size.unwrap_or(default)
@@ -598,6 +612,13 @@ impl CallOptions {
                     self.retry_multiplier()
                 ))
             }
+            "cost" if !self.cost().is_finite() || self.cost() < 0.0 => {
+                Err(format!("value {} is not accepted, accepted are numbers from 0", self.cost()))
+            }
+            "selectivity" if !(0.0..=1.0).contains(&self.selectivity()) => Err(format!(
+                "value {} is not accepted, accepted are numbers from 0 to 1",
+                self.selectivity()
+            )),
             _ => Ok(()),
         }
     }
@@ -640,6 +661,8 @@ mod tests {
                 "max_batch_size" => "1",
                 "null_input" => "skip",
                 "adaptive" => "false",
+                "cost" => "1",
+                "selectivity" => "0.5",
                 _ => info.default,
             };
             assert_eq!(shown, documented, "{}", info.name);
@@ -709,6 +732,10 @@ mod tests {
             ("cache_max_rows", "0", "value 0 is not accepted, the least is 1"),
             ("cache_ttl_after_access", "0s", "it must be longer than 0"),
             ("cache_reload_interval", "5", "a duration needs a unit"),
+            ("cost", "-1", "value -1 is not accepted, accepted are numbers from 0"),
+            ("cost", "inf", "value inf is not accepted, accepted are numbers from 0"),
+            ("selectivity", "1.5", "value 1.5 is not accepted, accepted are numbers from 0 to 1"),
+            ("selectivity", "half", "accepted are numbers"),
             ("colour", "red", "no such option, accepted are 'mode'"),
         ] {
             let error = options.set(name, value).unwrap_err().to_string();

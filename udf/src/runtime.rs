@@ -14,6 +14,8 @@ use crate::dispatch::cache::{CacheLimits, PartialCache};
 use crate::dispatch::full::FullCache;
 use crate::dispatch::limit::{Limiter, Limits};
 use crate::dispatch::metrics::CallMetrics;
+use crate::estimate::Estimate;
+use crate::function::AsyncFunction;
 use crate::lookup::LOOKUP_GROUP;
 use crate::scope::CallSite;
 
@@ -95,6 +97,13 @@ impl FarcallRuntime {
         }
         let name = if totals.len() < MAX_COUNTED_FUNCTIONS { function } else { OTHER_FUNCTIONS };
         Arc::clone(totals.entry(name.to_owned()).or_default())
+    }
+
+    /// Returns what earlier queries tell of a function's calls, `try_f` being counted with `f`.
+    pub fn observed(&self, function: &AsyncFunction) -> Estimate {
+        let name = function.tried().unwrap_or(function).name();
+        let totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        totals.get(name).map(|counted| Estimate::observed(counted)).unwrap_or_default()
     }
 
     /// Returns what was counted of each function by name, over queries that ended and that run.

@@ -8,6 +8,7 @@ use crate::lookup::LookupTables;
 use crate::sites::SiteCounter;
 
 mod call_outside_subquery;
+mod estimate_calls;
 mod expand_project;
 mod fence_aggregate;
 mod lookup_join;
@@ -31,6 +32,7 @@ mod split_window;
 mod wrap_foreign_functions;
 
 pub use call_outside_subquery::CallOutsideSubquery;
+pub use estimate_calls::{EstimateCalls, Estimates};
 pub use expand_project::ExpandProject;
 pub use fence_aggregate::FenceAggregate;
 pub use lookup_join::LookupJoin;

@@ -22,7 +22,7 @@
 use std::sync::Arc;
 
 use crate::calls::{Names, has_call};
-use crate::cost::rank;
+use crate::cost::Ranking;
 use crate::extract::{Extraction, Place, Wanted};
 use crate::rewrite::{Order, filter, restore, rewrite_nodes};
 use datafusion_common::Result;
@@ -74,7 +74,8 @@ fn stage(
 ) -> Result<LogicalPlan> {
     let (cheap, mut dear): (Vec<_>, Vec<_>) =
         conditions.into_iter().partition(|condition| !has_call(condition));
-    dear.sort_by(|a, b| rank(a, Operator::And).total_cmp(&rank(b, Operator::And)));
+    let ranking = Ranking::among(&dear, Operator::And);
+    dear.sort_by(|a, b| ranking.rank(a).total_cmp(&ranking.rank(b)));
     let mut plan = Arc::unwrap_or_clone(input);
     // What the next filter tests: cheap conditions, and calls that another rule takes.
     let mut pending = cheap;

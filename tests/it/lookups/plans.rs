@@ -27,7 +27,7 @@ async fn explain_shows_table_key_type_columns_conditions_and_options() {
           TableScan: t projection=[id, k, a]
     ProjectionExec: expr=[id@0 as id, name@4 as name]
       AsyncLookupJoinExec: Left users found=__async_0@3 columns=[id, name, z] filter=z@5 > a@2
-        AsyncCalcExec: users[id, name, z](id = k@1) AS __async_0 WHEN a@2 > 1 [async, ordered, batch=32, window=100, calls<=120, requests~4]
+        AsyncCalcExec: users[id, name, z](id = k@1) AS __async_0 WHEN a@2 > 1 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3), calls<=120, requests~4]
           DataSourceExec: partitions=2, partition_sizes=[1, 1]
     ");
 }
@@ -45,7 +45,7 @@ async fn conditions_go_to_a_provider_that_takes_them() {
           TableScan: t projection=[id, s]
     ProjectionExec: expr=[id@0 as id]
       AsyncLookupJoinExec: Semi names found=__async_0@2
-        AsyncCalcExec: names[code WHERE n > Int64(2)](code = s@1) AS __async_0 [async, ordered, batch=32, window=100, calls<=120, requests~4]
+        AsyncCalcExec: names[code WHERE n > Int64(2)](code = s@1) AS __async_0 [async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3), calls<=120, requests~4]
           DataSourceExec: partitions=2, partition_sizes=[1, 1]
     ");
 }

@@ -43,8 +43,11 @@ async fn a_hint_sets_the_options_of_its_table_alone() {
         let line = plan.lines().find(|line| line.contains(&format!("AsyncCalcExec: {table}")));
         line.unwrap_or_else(|| panic!("{plan}")).to_owned()
     };
-    assert!(line("users").contains("[sync, allow_unordered, batch=5, window=1, calls"), "{plan}");
-    assert!(line("names").contains("[async, ordered, batch=32, window=100]"), "{plan}");
+    assert!(
+        line("users").contains("[sync, allow_unordered, batch=5, window=1, timeout="),
+        "{plan}"
+    );
+    assert!(line("names").contains("[async, ordered, batch=32, window=100, timeout="), "{plan}");
     stores.rows(&sql).await;
     assert!(stores.requests["users"].take().iter().all(|keys| keys.len() <= 5));
 }

@@ -57,6 +57,7 @@ impl Meters {
         add_request_time(time: Duration);
         add_failures(error: &CallError, calls: usize);
         add_batches(requests: usize, rows: usize, waited: Duration);
+        add_answers(passed: usize, judged: usize);
         add_buffered_rows(rows: usize);
         remove_buffered_rows(rows: usize);
         add_pending_batches(batches: usize);

@@ -32,6 +32,8 @@ pub struct CallMetrics {
     output_tokens: AtomicU64,
     buffered_rows: AtomicUsize,
     pending_ordered_batches: AtomicUsize,
+    passed: AtomicUsize,
+    judged: AtomicUsize,
     batch_size: Histogram,
     batch_latency: Histogram,
     call_duration: Histogram,
@@ -144,6 +146,19 @@ impl CallMetrics {
     pub(crate) fn add_batches(&self, requests: usize, rows: usize, waited: Duration) {
         self.batch_size.record_many(rows as u64, requests as u64);
         self.batch_latency.record_many(micros(waited), requests as u64);
+    }
+
+    /// Counts rows for which a boolean function was TRUE, of those for which it was not NULL.
+    pub(crate) fn add_answers(&self, passed: usize, judged: usize) {
+        self.passed.fetch_add(passed, Ordering::Relaxed);
+        self.judged.fetch_add(judged, Ordering::Relaxed);
+    }
+
+    /// Returns the share of the rows for which a boolean function was TRUE, NULLs left aside.
+    pub(crate) fn share_passed(&self) -> Option<f64> {
+        let [passed, judged] =
+            [&self.passed, &self.judged].map(|count| count.load(Ordering::Relaxed));
+        (judged > 0).then(|| passed as f64 / judged as f64)
     }
 
     pub(crate) fn remove_buffered_rows(&self, rows: usize) {

@@ -36,7 +36,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
 
-use arrow::array::{Array, ArrayRef, BooleanArray, UInt64Array, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, UInt64Array, new_null_array};
 use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::filter;
 use arrow::datatypes::{DataType, FieldRef};
@@ -245,7 +245,7 @@ impl Dispatcher {
     pub fn take(&mut self, count: usize) -> Result<ArrayRef, CallError> {
         let values = self.output.take(count);
         let values = values.map_err(|error| self.conversion("an answer", error))?;
-        self.site.metrics.remove_buffered_rows(count);
+        self.count_answers(&values);
         Ok(values)
     }
 
@@ -255,10 +255,19 @@ impl Dispatcher {
     /// Only for [`Dispatcher::with_unordered_output`].
     pub fn take_any(&mut self, max: usize) -> Result<Option<(UInt64Array, ArrayRef)>, CallError> {
         let taken = self.output.take_any(max);
-        if let Ok(Some((rows, _))) = &taken {
-            self.site.metrics.remove_buffered_rows(rows.len());
+        if let Ok(Some((_, values))) = &taken {
+            self.count_answers(values);
         }
         taken.map_err(|error| self.conversion("an answer", error))
+    }
+
+    /// Counts rows as given out, and for how many of them a boolean function is TRUE.
+    fn count_answers(&self, values: &ArrayRef) {
+        self.site.metrics.remove_buffered_rows(values.len());
+        if let Some(values) = values.as_boolean_opt() {
+            let judged = values.len() - values.null_count();
+            self.site.metrics.add_answers(values.true_count(), judged);
+        }
     }
 
     /// Sends requests that are due and takes in answers.

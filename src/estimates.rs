@@ -1,0 +1,21 @@
+//! [`KnownCalls`], what options and earlier queries tell of a call before it is made.
+
+use std::sync::Arc;
+
+use datafusion::config::ConfigOptions;
+use farcall_planner::Estimates;
+use farcall_udf::{AsyncUdf, Estimate, FarcallRuntime};
+
+use crate::config::FarcallConfig;
+
+/// Knows what is declared at every level, and what the runtime counted of earlier queries.
+#[derive(Debug)]
+pub(crate) struct KnownCalls(pub(crate) Arc<FarcallRuntime>);
+
+impl Estimates for KnownCalls {
+    fn of(&self, call: &AsyncUdf, options: &ConfigOptions) -> Estimate {
+        let function = call.function();
+        let options = FarcallConfig::of(options).resolve(function, call.call_options());
+        Estimate::declared(function.declaration(), &options).or(self.0.observed(function))
+    }
+}
