@@ -143,6 +143,23 @@ async fn slices_of_one_batch_are_accounted_once() {
     assert_eq!((seen.in_flight_max(), pool.reserved()), (40, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn arguments_that_are_computed_are_accounted_beside_their_batch() {
+    let options = CallOptions::new().with_max_buffered_rows(200);
+    // Two batches of 800 bytes, and as much again that is computed, which may be rounded up.
+    for (argument, bytes) in [("id", 1_600..=1_600), ("id + 1", 3_200..=3_400)] {
+        let latency = Duration::from_secs(10);
+        let (session, pool, seen) = session_with(latency, 1_000_000, 1, options.clone());
+        let sql = format!("SELECT f({argument}) AS v FROM t");
+        let frame = session.sql(&sql).await.unwrap();
+        let mut stream = frame.execute_stream().await.unwrap();
+        let first = tokio::time::timeout(Duration::from_secs(1), stream.next()).await;
+        assert!(first.is_err() && seen.in_flight() > 0);
+        assert!(bytes.contains(&pool.reserved()), "f({argument}): {}", pool.reserved());
+        assert_eq!((count(stream).await, pool.reserved()), (ROWS as usize, 0), "f({argument})");
+    }
+}
+
 async fn count(stream: SendableRecordBatchStream) -> usize {
     stream.fold(0, |rows, batch| async move { rows + batch.unwrap().num_rows() }).await
 }
