@@ -11,9 +11,10 @@ use farcall_udf::{HeldBuffers, QueryScope, RowHolder};
 /// Rows whose answers are awaited, in the batches in which they came.
 ///
 /// Batches and answers are accounted in the query's memory pool by unique buffers, from the moment a
-/// batch is taken in until its last row is given out. Arguments that are computed count as long as the
-/// batch that they are computed from, although they may be gone before, with the last request that
-/// carries one of them: nothing keeps them for the sake of counting.
+/// batch is taken in until its last row is given out. Arguments that are computed here, because a guard
+/// stands before them, count as long as the batch that they are computed from, although they may be
+/// gone before, with the last request that carries one of them: nothing keeps them for the sake of
+/// counting.
 #[derive(Debug)]
 pub(super) struct HeldRows {
     scope: Arc<QueryScope>,
