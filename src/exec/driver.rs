@@ -30,22 +30,22 @@ pub(crate) struct Lane {
 }
 
 impl Lane {
-    /// Evaluates guard and arguments, the arguments on guarded rows only, and hands them over.
-    fn push(&mut self, batch: &RecordBatch) -> Result<()> {
-        let rows = batch.num_rows();
-        let Some(guard) = &self.guard else {
-            let args = evaluate(&self.args, batch)?;
-            return Ok(self.dispatcher.push(rows, args, None)?);
-        };
+    /// Evaluates guard and arguments of a batch that is held, and hands them over.
+    fn push(&mut self, batch: &RecordBatch, held: &mut HeldRows) -> Result<()> {
+        let (args, needs_call) = self.evaluate(batch)?;
+        held.add_arguments(&args);
+        Ok(self.dispatcher.push(batch.num_rows(), args, needs_call)?)
+    }
+
+    /// Evaluates the arguments on guarded rows only; says which those are, if not all.
+    fn evaluate(&self, batch: &RecordBatch) -> Result<(Vec<ArrayRef>, Option<BooleanBuffer>)> {
+        let Some(guard) = &self.guard else { return Ok((evaluate(&self.args, batch)?, None)) };
         let passes = passing(guard, batch)?;
-        let passing = passes.count_set_bits();
-        if passing == rows {
-            let args = evaluate(&self.args, batch)?;
-            return Ok(self.dispatcher.push(rows, args, None)?);
+        if passes.count_set_bits() == batch.num_rows() {
+            return Ok((evaluate(&self.args, batch)?, None));
         }
         let guarded = filter_record_batch(batch, &BooleanArray::new(passes.clone(), None))?;
-        let args = evaluate(&self.args, &guarded)?;
-        Ok(self.dispatcher.push(rows, args, Some(passes))?)
+        Ok((evaluate(&self.args, &guarded)?, Some(passes)))
     }
 }
 
@@ -204,7 +204,7 @@ impl Driver {
             self.waiting = Some(batch.slice(rows, batch.num_rows() - rows));
         }
         for lane in &mut self.lanes {
-            lane.push(&part)?;
+            lane.push(&part, &mut self.held)?;
         }
         if self.credit.left(self.used()) == 0 {
             self.flush();

@@ -143,6 +143,26 @@ async fn slices_of_one_batch_are_accounted_once() {
     assert_eq!((seen.in_flight_max(), pool.reserved()), (40, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn arguments_that_are_computed_on_guarded_rows_are_accounted_beside_their_batch() {
+    let options = CallOptions::new().with_max_buffered_rows(200);
+    // Two batches of 800 bytes; what is computed from all or half of their rows may be rounded up.
+    for (call, bytes) in [
+        ("f(id)", 1_600..=1_600),
+        ("CASE WHEN id >= 0 THEN f(id + 1) END", 3_200..=3_400),
+        ("CASE WHEN id % 2 = 0 THEN f(id) END", 2_400..=2_600),
+    ] {
+        let latency = Duration::from_secs(10);
+        let (session, pool, seen) = session_with(latency, 1_000_000, 1, options.clone());
+        let frame = session.sql(&format!("SELECT {call} AS v FROM t")).await.unwrap();
+        let mut stream = frame.execute_stream().await.unwrap();
+        let first = tokio::time::timeout(Duration::from_secs(1), stream.next()).await;
+        assert!(first.is_err() && seen.in_flight() > 0, "{call}");
+        assert!(bytes.contains(&pool.reserved()), "{call}: {}", pool.reserved());
+        assert_eq!((count(stream).await, pool.reserved()), (ROWS as usize, 0), "{call}");
+    }
+}
+
 async fn count(stream: SendableRecordBatchStream) -> usize {
     stream.fold(0, |rows, batch| async move { rows + batch.unwrap().num_rows() }).await
 }

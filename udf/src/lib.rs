@@ -20,6 +20,7 @@ mod options;
 mod plain;
 mod rows;
 mod runtime;
+mod scalars;
 mod scope;
 pub mod testing;
 mod tried;

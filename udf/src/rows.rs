@@ -1,14 +1,16 @@
 //! [`RowFunction`], the form in which the dispatcher calls row-wise functions.
 
 use std::fmt;
+use std::future::poll_fn;
 use std::ops::Range;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
-use arrow::array::ArrayRef;
-use arrow::datatypes::DataType;
+use arrow::array::{ArrayRef, new_empty_array};
+use arrow::datatypes::{DataType, FieldRef};
 use async_trait::async_trait;
 use datafusion_common::ScalarValue;
+use futures::channel::oneshot;
 use futures::future::BoxFuture;
 
 use crate::answer::BatchAnswer;
@@ -16,6 +18,7 @@ use crate::context::{CallContext, FunctionContext};
 use crate::declaration::Declaration;
 use crate::error::CallError;
 use crate::function::{ArgBatch, AsyncScalarFunction};
+use crate::scalars::{ScalarBuilder, ScalarColumn};
 
 /// One row's value, as an array of one row, still being computed.
 pub type PendingRow = BoxFuture<'static, Result<ArrayRef, CallError>>;
@@ -60,7 +63,10 @@ pub trait RowFunction: fmt::Debug + Send + Sync + 'static {
     }
 }
 
-/// A trait object as a row function: each row is a boxed future.
+/// A trait object as a row function.
+///
+/// What comes at once costs a row no more than the future that `eval` itself makes: all rows of a
+/// burst are evaluated in one future, which owns what they borrow.
 #[derive(Debug)]
 pub(crate) struct ScalarRows(pub(crate) Arc<dyn AsyncScalarFunction>);
 
@@ -81,37 +87,27 @@ impl RowFunction for ScalarRows {
         ctx: &CallContext,
         cx: &mut Context<'_>,
     ) -> Result<RowBurst, CallError> {
-        let name = self.declaration().name();
-        let data_type = args.return_field().data_type();
-        let convert =
-            |error: datafusion_common::DataFusionError| conversion(name, "an argument", error);
-        let mut answers = Vec::with_capacity(rows.len());
-        let mut pending = None;
-        for (index, row) in rows.enumerate() {
-            let values = args.row(row).map_err(convert)?;
-            let function = Arc::clone(&self.0);
-            // Each row is a request of its own.
-            let ctx = CallContext { request: ctx.request + index as u64, ..ctx.clone() };
-            let mut future: BoxFuture<'static, Result<ScalarValue, CallError>> =
-                Box::pin(async move { function.eval(values, &ctx).await });
-            match catch_panic(name, || future.as_mut().poll(cx)) {
-                Err(panic) => answers.push(Err(panic)),
-                Ok(Poll::Ready(answer)) => {
-                    answers.push(answer.and_then(|value| declared(name, value, data_type)));
-                }
-                Ok(Poll::Pending) => {
-                    let (name, data_type) = (name.to_owned(), data_type.clone());
-                    pending = Some(Box::pin(async move {
-                        let value = declared(&name, future.await?, &data_type)?;
-                        value.to_array().map_err(|error| conversion(&name, "an answer", error))
-                    }) as PendingRow);
-                    break;
-                }
+        let (hand_over, mut answered) = oneshot::channel();
+        let burst = Burst {
+            function: Arc::clone(&self.0),
+            columns: args.columns().iter().map(ScalarColumn::new).collect(),
+            rows,
+            ctx: ctx.clone(),
+            return_field: Arc::clone(args.return_field()),
+        };
+        let mut evaluation: PendingRow = Box::pin(burst.evaluate(hand_over));
+        let polled = evaluation.as_mut().poll(cx);
+        let pending = match polled {
+            Poll::Pending => Some(evaluation),
+            Poll::Ready(ended) => {
+                ended?;
+                None
             }
+        };
+        match answered.try_recv() {
+            Ok(Some(answered)) => Ok(RowBurst { answered, pending }),
+            _ => Err(conversion(self.0.declaration().name(), "an answer", "it is missing")),
         }
-        let answered = BatchAnswer::from_rows(answers, data_type)
-            .map_err(|error| conversion(name, "an answer", error))?;
-        Ok(RowBurst { answered, pending })
     }
 
     async fn close(&self) -> Result<(), CallError> {
@@ -119,24 +115,108 @@ impl RowFunction for ScalarRows {
     }
 }
 
-/// Checks the type of one value; an untyped NULL is a NULL of every type.
-fn declared(
-    function: &str,
-    value: ScalarValue,
-    data_type: &DataType,
-) -> Result<ScalarValue, CallError> {
-    if value.data_type() == *data_type {
-        return Ok(value);
+/// Rows to be evaluated one after the other, with what their futures borrow.
+struct Burst {
+    function: Arc<dyn AsyncScalarFunction>,
+    columns: Vec<ScalarColumn>,
+    rows: Range<usize>,
+    /// Of the first row.
+    ctx: CallContext,
+    return_field: FieldRef,
+}
+
+/// What a row's future said when it was polled for the first time.
+enum Started<'a> {
+    Answered(Result<ScalarValue, CallError>),
+    Waits(BoxFuture<'a, Result<ScalarValue, CallError>>),
+}
+
+impl Burst {
+    /// Evaluates rows up to the first that waits, hands their answers over, and goes on as the
+    /// future of that row; gives no row if none waits.
+    ///
+    /// Pending only after the answers were handed over; then the row was polled once.
+    async fn evaluate(
+        self,
+        hand_over: oneshot::Sender<BatchAnswer>,
+    ) -> Result<ArrayRef, CallError> {
+        let Self { function, columns, rows, mut ctx, return_field } = self;
+        let name = function.declaration().name();
+        let first = ctx.request;
+        let mut answers = Answers::new(name, return_field.data_type())?;
+        for (index, row) in rows.enumerate() {
+            // Each row is a request of its own.
+            ctx.request = first + index as u64;
+            let mut values = Vec::with_capacity(columns.len());
+            for column in &columns {
+                let value = column.get(row);
+                values.push(value.map_err(|error| conversion(name, "an argument", error))?);
+            }
+            let started = poll_fn(|cx| {
+                Poll::Ready(catch_panic(name, || {
+                    let mut future = function.eval(std::mem::take(&mut values), &ctx);
+                    match future.as_mut().poll(cx) {
+                        Poll::Ready(answer) => Started::Answered(answer),
+                        Poll::Pending => Started::Waits(future),
+                    }
+                }))
+            });
+            match started.await {
+                Ok(Started::Answered(answer)) => answers.push(answer),
+                Err(panic) => answers.push(Err(panic)),
+                Ok(Started::Waits(future)) => {
+                    // Nobody listens any more if the burst was given up.
+                    let _ = hand_over.send(answers.finish()?);
+                    futures::pending!();
+                    let mut last = Answers::new(name, return_field.data_type())?;
+                    last.push(future.await);
+                    let (values, mut errors) = last.finish()?.into_parts();
+                    return errors.pop().map_or(Ok(values), |(_, error)| Err(error));
+                }
+            }
+        }
+        let _ = hand_over.send(answers.finish()?);
+        Ok(new_empty_array(return_field.data_type()))
     }
-    if value == ScalarValue::Null {
-        return ScalarValue::try_from(data_type)
-            .map_err(|error| conversion(function, "an answer", error));
+}
+
+/// Answers that come row by row.
+struct Answers<'a> {
+    function: &'a str,
+    data_type: &'a DataType,
+    values: ScalarBuilder,
+    errors: Vec<(usize, CallError)>,
+    rows: usize,
+}
+
+impl<'a> Answers<'a> {
+    fn new(function: &'a str, data_type: &'a DataType) -> Result<Self, CallError> {
+        let values = ScalarBuilder::new(data_type);
+        let values = values.map_err(|error| conversion(function, "an answer", error))?;
+        Ok(Self { function, data_type, values, errors: Vec::new(), rows: 0 })
     }
-    Err(CallError::WrongType {
-        function: function.to_owned(),
-        declared: data_type.to_string(),
-        got: value.data_type().to_string(),
-    })
+
+    /// Appends the answer to the next row; a value of another type is an error of its row.
+    fn push(&mut self, answer: Result<ScalarValue, CallError>) {
+        let appended = answer.and_then(|value| {
+            self.values.append(value).map_err(|value| CallError::WrongType {
+                function: self.function.to_owned(),
+                declared: self.data_type.to_string(),
+                got: value.data_type().to_string(),
+            })
+        });
+        if let Err(error) = appended {
+            self.values.append_null();
+            self.errors.push((self.rows, error));
+        }
+        self.rows += 1;
+    }
+
+    fn finish(self) -> Result<BatchAnswer, CallError> {
+        let values = self.values.finish();
+        let values = values.map_err(|error| conversion(self.function, "an answer", error))?;
+        Ok(BatchAnswer::new(values).with_errors(self.errors))
+    }
 }
 
 /// Turns a panic of user code into an error of the row that caused it.

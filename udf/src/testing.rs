@@ -29,6 +29,8 @@ pub enum Step {
     Panic,
     /// Answers one row less than asked.
     Short,
+    /// Answers one row more than asked.
+    Long,
     /// Answers texts where numbers are declared.
     WrongType,
     /// Fails if this number is among the arguments, and answers otherwise.
@@ -174,7 +176,8 @@ async fn perform(step: &Step) -> Result<(), CallError> {
         Step::Hang => std::future::pending().await,
         #[allow(clippy::panic, reason = "a script may ask for it")]
         Step::Panic => panic!("scripted panic"),
-        Step::Short | Step::WrongType | Step::Poison(..) | Step::FailRow(..) => Ok(()),
+        Step::Short | Step::Long | Step::WrongType => Ok(()),
+        Step::Poison(..) | Step::FailRow(..) => Ok(()),
     }
 }
 
@@ -226,6 +229,10 @@ impl AsyncBatchFunction for ScriptedFunction {
         perform(&step).await?;
         match step {
             Step::Short => Ok(BatchAnswer::new(values.slice(0, values.len() - 1))),
+            Step::Long => {
+                let longer: Int64Array = x.iter().chain([None]).collect();
+                Ok(BatchAnswer::new(Arc::new(longer)))
+            }
             Step::WrongType => {
                 Ok(BatchAnswer::new(Arc::new(StringArray::from(vec!["no"; x.len()]))))
             }

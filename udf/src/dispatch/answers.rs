@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::array::ArrayRef;
 
 use crate::dispatch::cache::PartialCache;
-use crate::dispatch::dedup::{Found, Inbox, Key, Memo};
+use crate::dispatch::dedup::{Found, Inbox, Lead, Memo};
 use crate::error::CallError;
 use crate::scope::CallSite;
 
@@ -30,10 +30,10 @@ macro_rules! done_there {
 
 impl Answers {
     done_there! {
-        complete(answers: impl Iterator<Item = (Key, usize)>, array: &ArrayRef);
-        hand_on(key: &Key, array: &ArrayRef, row: usize);
-        fail(key: &Key, error: &CallError, site: &Arc<CallSite>);
-        abandon(key: &Key);
+        complete(answers: impl Iterator<Item = (Lead, usize)>, array: &ArrayRef);
+        hand_on(lead: Lead, array: &ArrayRef, row: usize);
+        fail(lead: Lead, error: &CallError, site: &Arc<CallSite>);
+        abandon(lead: Lead);
     }
 
     pub(crate) fn find<'a>(

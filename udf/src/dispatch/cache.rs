@@ -7,10 +7,11 @@ use std::time::Duration;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use lru::LruCache;
+use slab::Slab;
 use tokio::time::Instant;
 
 use crate::dispatch::cached::Cached;
-use crate::dispatch::dedup::{Delivery, ENTRY_BYTES, Followers, Found, Inbox, Key, deliver};
+use crate::dispatch::dedup::{Delivery, ENTRY_BYTES, Followers, Found, Inbox, Lead, deliver};
 use crate::dispatch::held::HeldBuffers;
 use crate::dispatch::metrics::CallMetrics;
 use crate::error::CallError;
@@ -70,15 +71,27 @@ pub(crate) struct PartialCache {
     state: Mutex<State>,
 }
 
+/// The arguments of a call, encoded so that equal arguments are equal bytes.
+type Key = Arc<[u8]>;
+
 #[derive(Debug)]
 struct State {
-    in_flight: HashMap<Key, Followers>,
+    /// Calls in flight, by the number that their leader has.
+    leads: Slab<Leading>,
+    in_flight: HashMap<Key, usize>,
     kept: LruCache<Key, Kept>,
     held: HeldBuffers,
     /// What the keys and their places in the map take.
     key_bytes: usize,
     rows: usize,
     cached: Cached,
+}
+
+/// A call in flight.
+#[derive(Debug)]
+struct Leading {
+    key: Key,
+    followers: Followers,
 }
 
 #[derive(Debug)]
@@ -119,6 +132,26 @@ impl State {
         None
     }
 
+    /// Returns an equal call in flight.
+    fn leading(&mut self, key: &[u8]) -> Option<&mut Leading> {
+        self.leads.get_mut(*self.in_flight.get(key)?)
+    }
+
+    /// Adds a call in flight.
+    fn lead(&mut self, key: &[u8]) -> Lead {
+        let key: Key = key.into();
+        let id = self.leads.insert(Leading { key: Arc::clone(&key), followers: Vec::new() });
+        self.in_flight.insert(key, id);
+        Lead(id)
+    }
+
+    /// Takes a call that is in flight no longer.
+    fn landed(&mut self, Lead(id): Lead) -> Option<Leading> {
+        let leading = self.leads.try_remove(id)?;
+        self.in_flight.remove(&leading.key);
+        Some(leading)
+    }
+
     fn keep(&mut self, key: Key, array: &ArrayRef, row: usize, rows: usize, now: Instant) {
         self.held.hold(array);
         self.key_bytes += key.len() + ENTRY_BYTES;
@@ -156,6 +189,7 @@ impl PartialCache {
     /// Makes an empty cache, whose size is counted in `totals`.
     pub(crate) fn new(limits: CacheLimits, is_lookup: bool, totals: Arc<CallMetrics>) -> Self {
         let state = State {
+            leads: Slab::new(),
             in_flight: HashMap::new(),
             kept: LruCache::unbounded(),
             held: HeldBuffers::default(),
@@ -177,25 +211,22 @@ impl PartialCache {
         for (position, key) in keys {
             if let Some((array, row)) = state.find(key, &self.limits, now) {
                 found(position, Found::Answer(array, row));
-            } else if let Some(followers) = state.in_flight.get_mut(key) {
-                followers.push((position, Arc::clone(inbox)));
+            } else if let Some(leading) = state.leading(key) {
+                leading.followers.push((position, Arc::clone(inbox)));
                 found(position, Found::Wait);
             } else {
-                let key: Key = key.into();
-                state.in_flight.insert(Arc::clone(&key), Vec::new());
-                found(position, Found::Lead(key));
+                found(position, Found::Lead(state.lead(key)));
             }
         }
         state.count();
     }
 
     /// Keeps answers and hands them to the calls that wait for them.
-    pub(crate) fn complete(&self, answers: impl Iterator<Item = (Key, usize)>, array: &ArrayRef) {
+    pub(crate) fn complete(&self, answers: impl Iterator<Item = (Lead, usize)>, array: &ArrayRef) {
         let (mut state, now) = (self.state(), Instant::now());
-        for (key, row) in answers {
-            if let Some(followers) = state.in_flight.remove(&key) {
-                deliver(followers, |position| Delivery::Value(position, Arc::clone(array), row));
-            }
+        for (lead, row) in answers {
+            let Some(Leading { key, followers }) = state.landed(lead) else { continue };
+            deliver(followers, |position| Delivery::Value(position, Arc::clone(array), row));
             match self.rows_found(array, row) {
                 0 if !self.limits.missing_keys => {}
                 rows => state.keep(key, array, row, rows.max(1), now),
@@ -216,22 +247,22 @@ impl PartialCache {
     }
 
     /// Hands an answer to the calls that wait for it, and forgets it.
-    pub(crate) fn hand_on(&self, key: &Key, array: &ArrayRef, row: usize) {
-        self.end(key, |position| Delivery::Value(position, Arc::clone(array), row));
+    pub(crate) fn hand_on(&self, lead: Lead, array: &ArrayRef, row: usize) {
+        self.end(lead, |position| Delivery::Value(position, Arc::clone(array), row));
     }
 
     /// Hands the leader's failure to the calls that wait for it, and forgets it.
-    pub(crate) fn fail(&self, key: &Key, error: &CallError, site: &Arc<CallSite>) {
-        self.end(key, |position| Delivery::Failed(position, error.clone(), Arc::clone(site)));
+    pub(crate) fn fail(&self, lead: Lead, error: &CallError, site: &Arc<CallSite>) {
+        self.end(lead, |position| Delivery::Failed(position, error.clone(), Arc::clone(site)));
     }
 
     /// Gives up leading: the calls that wait look for another leader.
-    pub(crate) fn abandon(&self, key: &Key) {
-        self.end(key, Delivery::Orphaned);
+    pub(crate) fn abandon(&self, lead: Lead) {
+        self.end(lead, Delivery::Orphaned);
     }
 
-    fn end(&self, key: &Key, delivery: impl Fn(u64) -> Delivery) {
-        if let Some(followers) = self.state().in_flight.remove(key) {
+    fn end(&self, lead: Lead, delivery: impl Fn(u64) -> Delivery) {
+        if let Some(Leading { followers, .. }) = self.state().landed(lead) {
             deliver(followers, delivery);
         }
     }

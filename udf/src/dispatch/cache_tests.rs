@@ -74,9 +74,9 @@ async fn missing_keys_are_kept_unless_told_otherwise() {
 #[tokio::test(start_paused = true)]
 async fn followers_get_an_answer_that_is_not_kept() {
     let cache = cache(CallOptions::new().with_cache_missing_keys(false));
-    let (key, inbox) = (cache.lead("a"), Arc::new(Inbox::default()));
+    let (lead, inbox) = (cache.lead("a"), Arc::new(Inbox::default()));
     assert!(matches!(cache.look(&inbox, 7, "a"), Found::Wait));
-    cache.complete([(key, 0)].into_iter(), &list(0));
+    cache.complete([(lead, 0)].into_iter(), &list(0));
     let deliveries = inbox.take(&Context::from_waker(Waker::noop()));
     assert!(matches!(deliveries.as_slice(), [Delivery::Value(7, _, 0)]));
 }
@@ -107,9 +107,9 @@ impl PartialCache {
         result.unwrap()
     }
 
-    fn lead(&self, key: &str) -> Key {
+    fn lead(&self, key: &str) -> Lead {
         match self.look(&Arc::default(), 0, key) {
-            Found::Lead(key) => key,
+            Found::Lead(lead) => lead,
             other => panic!("{other:?}"),
         }
     }
@@ -123,8 +123,8 @@ impl PartialCache {
     fn has(&self, key: &str) -> bool {
         match self.look(&Arc::default(), 0, key) {
             Found::Answer(..) => true,
-            Found::Lead(key) => {
-                self.abandon(&key);
+            Found::Lead(lead) => {
+                self.abandon(lead);
                 false
             }
             Found::Wait => panic!("somebody leads"),

@@ -1,21 +1,23 @@
 //! [`Memo`], the answers given so far within a query, so that equal calls are made once.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
+use std::hash::BuildHasher;
+use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef};
 use datafusion_execution::memory_pool::MemoryReservation;
 use futures::task::AtomicWaker;
+use hashbrown::hash_table::{Entry, HashTable};
+use slab::Slab;
+use smallvec::SmallVec;
 
 use crate::error::CallError;
 use crate::scope::CallSite;
 
-/// What an answer costs besides its key and its value: the places in map and queue, two counts of
-/// references, and the slack of a growing map.
+/// What an answer costs besides its key and its value: the places in list, table and queue, and the
+/// slack of these as they grow.
 pub(crate) const ENTRY_BYTES: usize = 128;
-
-/// The arguments of a call, encoded so that equal arguments are equal bytes.
-pub(crate) type Key = Arc<[u8]>;
 
 /// What became of a call that another one leads.
 #[derive(Debug)]
@@ -50,11 +52,16 @@ impl Inbox {
     }
 }
 
+/// The duty to make a call for all that are equal to it: to complete, hand on, fail or abandon it.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Lead(pub(super) usize);
+
 /// What a call finds in the memo.
 #[derive(Debug)]
 pub(crate) enum Found {
-    /// Nobody made it yet: the caller leads, and must complete, fail or abandon it.
-    Lead(Key),
+    /// Nobody made it yet: the caller leads.
+    Lead(Lead),
     /// An equal call was answered.
     Answer(ArrayRef, usize),
     /// An equal call is on its way; the answer arrives in the inbox.
@@ -71,26 +78,75 @@ pub(crate) fn deliver(followers: Followers, delivery: impl Fn(u64) -> Delivery) 
     }
 }
 
+/// The arguments of a call, encoded so that equal arguments are equal bytes; two numbers need no
+/// memory of their own.
+type Key = SmallVec<[u8; 24]>;
+
+/// A call that was made, or is.
 #[derive(Debug)]
-enum Entry {
+struct Call {
+    key: Key,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
     InFlight(Followers),
     Answered { array: ArrayRef, row: usize, bytes: usize },
 }
 
+/// Where a call stands in the list; the hash is kept so that the table grows without reading keys.
+#[derive(Debug)]
+struct Place {
+    hash: u64,
+    id: usize,
+}
+
 #[derive(Debug, Default)]
 struct Entries {
-    by_key: HashMap<Key, Entry>,
-    /// Answered calls, the oldest first; a key stands there once.
-    answered: VecDeque<Key>,
+    /// A call keeps its number as long as it is here, so that a leader finds it without its key.
+    calls: Slab<Call>,
+    by_key: HashTable<Place>,
+    hasher: hashbrown::DefaultHashBuilder,
+    /// Answered calls, the oldest first; a call stands there once.
+    answered: VecDeque<usize>,
     bytes: usize,
     /// Where the bytes are accounted, if they belong to a query.
     account: Option<MemoryReservation>,
 }
 
 impl Entries {
+    /// Finds a call; one that is not there is added as in flight.
+    fn find_or_lead(&mut self, key: &[u8]) -> Result<&mut State, Lead> {
+        let Self { calls, by_key, .. } = self;
+        let hash = self.hasher.hash_one(key);
+        let equal = |place: &Place| {
+            place.hash == hash && calls.get(place.id).is_some_and(|call| call.key.as_slice() == key)
+        };
+        let id = match by_key.entry(hash, equal, |place| place.hash) {
+            Entry::Occupied(place) => place.get().id,
+            Entry::Vacant(vacant) => {
+                let state = State::InFlight(Vec::new());
+                let id = calls.insert(Call { key: Key::from_slice(key), state });
+                vacant.insert(Place { hash, id });
+                return Err(Lead(id));
+            }
+        };
+        calls.get_mut(id).map(|call| &mut call.state).ok_or(Lead(id))
+    }
+
+    fn remove(&mut self, id: usize) -> Option<State> {
+        let Call { key, state } = self.calls.try_remove(id)?;
+        let hash = self.hasher.hash_one(key.as_slice());
+        if let Ok(place) = self.by_key.find_entry(hash, |place| place.id == id) {
+            place.remove();
+        }
+        Some(state)
+    }
+
     fn forget_oldest(&mut self) {
         if let Some(oldest) = self.answered.pop_front()
-            && let Some(Entry::Answered { bytes, .. }) = self.by_key.remove(&oldest)
+            && let Some(State::Answered { bytes, .. }) = self.remove(oldest)
         {
             self.bytes -= bytes;
         }
@@ -145,25 +201,20 @@ impl Memo {
     ) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         for (position, key) in keys {
-            match entries.by_key.get_mut(key) {
-                Some(Entry::Answered { array, row, .. }) => {
-                    found(position, Found::Answer(Arc::clone(array), *row));
-                }
-                Some(Entry::InFlight(followers)) => {
+            let what = match entries.find_or_lead(key) {
+                Err(lead) => Found::Lead(lead),
+                Ok(State::Answered { array, row, .. }) => Found::Answer(Arc::clone(array), *row),
+                Ok(State::InFlight(followers)) => {
                     followers.push((position, Arc::clone(inbox)));
-                    found(position, Found::Wait);
+                    Found::Wait
                 }
-                None => {
-                    let key: Key = key.into();
-                    entries.by_key.insert(Arc::clone(&key), Entry::InFlight(Vec::new()));
-                    found(position, Found::Lead(key));
-                }
-            }
+            };
+            found(position, what);
         }
     }
 
     /// Remembers answers and hands them to the calls that wait for them.
-    pub(crate) fn complete(&self, answers: impl Iterator<Item = (Key, usize)>, array: &ArrayRef) {
+    pub(crate) fn complete(&self, answers: impl Iterator<Item = (Lead, usize)>, array: &ArrayRef) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
         // The array may be a small part of a large one: then its buffers say too much.
         let row_bytes = array
@@ -171,15 +222,14 @@ impl Memo {
             .get_slice_memory_size()
             .unwrap_or_else(|_| array.get_buffer_memory_size())
             .div_ceil(array.len().max(1));
-        for (key, row) in answers {
-            let bytes = key.len() + row_bytes + ENTRY_BYTES;
-            let answered = Entry::Answered { array: Arc::clone(array), row, bytes };
-            if let Some(Entry::InFlight(followers)) =
-                entries.by_key.insert(Arc::clone(&key), answered)
-            {
+        for (Lead(id), row) in answers {
+            let Some(call) = entries.calls.get_mut(id) else { continue };
+            let bytes = call.key.len() + row_bytes + ENTRY_BYTES;
+            let answered = State::Answered { array: Arc::clone(array), row, bytes };
+            if let State::InFlight(followers) = mem::replace(&mut call.state, answered) {
                 deliver(followers, |position| Delivery::Value(position, Arc::clone(array), row));
             }
-            entries.answered.push_back(key);
+            entries.answered.push_back(id);
             entries.bytes += bytes;
         }
         entries.forget_beyond(self.max_bytes);
@@ -187,23 +237,23 @@ impl Memo {
     }
 
     /// Hands an answer to the calls that wait for it, and forgets it.
-    pub(crate) fn hand_on(&self, key: &Key, array: &ArrayRef, row: usize) {
-        self.end(key, |position| Delivery::Value(position, Arc::clone(array), row));
+    pub(crate) fn hand_on(&self, lead: Lead, array: &ArrayRef, row: usize) {
+        self.end(lead, |position| Delivery::Value(position, Arc::clone(array), row));
     }
 
     /// Hands the leader's failure to the calls that wait for it, and forgets it.
-    pub(crate) fn fail(&self, key: &Key, error: &CallError, site: &Arc<CallSite>) {
-        self.end(key, |position| Delivery::Failed(position, error.clone(), Arc::clone(site)));
+    pub(crate) fn fail(&self, lead: Lead, error: &CallError, site: &Arc<CallSite>) {
+        self.end(lead, |position| Delivery::Failed(position, error.clone(), Arc::clone(site)));
     }
 
     /// Gives up leading: the calls that wait look for another leader.
-    pub(crate) fn abandon(&self, key: &Key) {
-        self.end(key, Delivery::Orphaned);
+    pub(crate) fn abandon(&self, lead: Lead) {
+        self.end(lead, Delivery::Orphaned);
     }
 
-    fn end(&self, key: &Key, delivery: impl Fn(u64) -> Delivery) {
+    fn end(&self, Lead(id): Lead, delivery: impl Fn(u64) -> Delivery) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(Entry::InFlight(followers)) = entries.by_key.remove(key) {
+        if let Some(State::InFlight(followers)) = entries.remove(id) {
             deliver(followers, delivery);
         }
     }
@@ -220,9 +270,9 @@ mod tests {
     #[test]
     fn followers_get_the_leaders_answer() {
         let (memo, inbox) = (Memo::new(1 << 20), Arc::new(Inbox::default()));
-        let Found::Lead(key) = look(&memo, &inbox, 0, b"a") else { panic!("no lead") };
+        let Found::Lead(lead) = look(&memo, &inbox, 0, b"a") else { panic!("no lead") };
         assert!(matches!(look(&memo, &inbox, 1, b"a"), Found::Wait));
-        memo.complete([(key, 0)].into_iter(), &ints(1));
+        memo.complete([(lead, 0)].into_iter(), &ints(1));
         let deliveries = inbox.take(&Context::from_waker(Waker::noop()));
         assert!(matches!(deliveries.as_slice(), [Delivery::Value(1, _, 0)]));
         assert!(matches!(look(&memo, &inbox, 2, b"a"), Found::Answer(_, 0)));
@@ -231,9 +281,9 @@ mod tests {
     #[test]
     fn followers_of_a_cancelled_leader_look_again() {
         let (memo, inbox) = (Memo::new(1 << 20), Arc::new(Inbox::default()));
-        let Found::Lead(key) = look(&memo, &inbox, 0, b"a") else { panic!("no lead") };
+        let Found::Lead(lead) = look(&memo, &inbox, 0, b"a") else { panic!("no lead") };
         assert!(matches!(look(&memo, &inbox, 1, b"a"), Found::Wait));
-        memo.abandon(&key);
+        memo.abandon(lead);
         let deliveries = inbox.take(&Context::from_waker(Waker::noop()));
         assert!(matches!(deliveries.as_slice(), [Delivery::Orphaned(1)]));
         assert!(matches!(look(&memo, &inbox, 1, b"a"), Found::Lead(_)));
@@ -242,9 +292,9 @@ mod tests {
     #[test]
     fn an_answer_handed_on_is_not_remembered() {
         let (memo, inbox) = (Memo::new(1 << 20), Arc::new(Inbox::default()));
-        let Found::Lead(key) = look(&memo, &inbox, 0, b"a") else { panic!("no lead") };
+        let Found::Lead(lead) = look(&memo, &inbox, 0, b"a") else { panic!("no lead") };
         assert!(matches!(look(&memo, &inbox, 1, b"a"), Found::Wait));
-        memo.hand_on(&key, &ints(1), 0);
+        memo.hand_on(lead, &ints(1), 0);
         let deliveries = inbox.take(&Context::from_waker(Waker::noop()));
         assert!(matches!(deliveries.as_slice(), [Delivery::Value(1, _, 0)]));
         assert!(matches!(look(&memo, &inbox, 2, b"a"), Found::Lead(_)));
@@ -254,12 +304,25 @@ mod tests {
     fn forgets_the_oldest_answer_first() {
         let (memo, inbox) = (Memo::new(2 * (1 + 8 + ENTRY_BYTES)), Arc::new(Inbox::default()));
         for (position, key) in [(0, b"a"), (1, b"b"), (2, b"c"), (3, b"d"), (4, b"e")] {
-            let Found::Lead(key) = look(&memo, &inbox, position, key) else { panic!("no lead") };
-            memo.complete([(key, 0)].into_iter(), &ints(1));
+            let Found::Lead(lead) = look(&memo, &inbox, position, key) else { panic!("no lead") };
+            memo.complete([(lead, 0)].into_iter(), &ints(1));
         }
         assert!(matches!(look(&memo, &inbox, 9, b"e"), Found::Answer(..)));
         assert!(matches!(look(&memo, &inbox, 9, b"d"), Found::Answer(..)));
         assert!(matches!(look(&memo, &inbox, 9, b"c"), Found::Lead(_)));
+    }
+
+    #[test]
+    fn a_forgotten_call_leaves_its_number_to_the_next() {
+        let (memo, inbox) = (Memo::new(0), Arc::new(Inbox::default()));
+        for key in [b"a", b"b", b"a"] {
+            let Found::Lead(lead) = look(&memo, &inbox, 0, key) else { panic!("no lead") };
+            assert_eq!(lead.0, 0);
+            memo.complete([(lead, 0)].into_iter(), &ints(1));
+            let entries = memo.entries.lock().unwrap();
+            let held = (entries.calls.len(), entries.by_key.len(), entries.answered.len());
+            assert_eq!((held, entries.bytes), ((0, 0, 0), 0));
+        }
     }
 
     fn look(memo: &Memo, inbox: &Arc<Inbox>, position: u64, key: &[u8]) -> Found {

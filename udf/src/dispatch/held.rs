@@ -1,10 +1,10 @@
 //! [`HeldBuffers`], the bytes that arrays keep in memory, each buffer counted once.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayData, ArrayRef};
 use arrow::buffer::Buffer;
+use hashbrown::HashMap;
 
 /// Counts the bytes of the buffers that arrays keep in memory.
 ///

@@ -1,16 +1,16 @@
 //! [`Merger`], one partition's part in merging equal calls: which lead, which follow.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::task::Context;
 
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::datatypes::FieldRef;
 use arrow::row::{RowConverter, SortField};
+use hashbrown::HashMap;
 
 use crate::dispatch::answers::Answers;
 use crate::dispatch::batch::CallRuns;
-use crate::dispatch::dedup::{Delivery, Found, Inbox, Key};
+use crate::dispatch::dedup::{Delivery, Found, Inbox, Lead};
 use crate::dispatch::request::Replaced;
 use crate::dispatch::retry::RetryPolicy;
 use crate::error::CallError;
@@ -41,7 +41,7 @@ pub(crate) struct Merger {
     converter: RowConverter,
     inbox: Arc<Inbox>,
     /// Calls that others may wait for.
-    leading: HashMap<u64, Key>,
+    leading: HashMap<u64, Lead>,
     /// Calls that wait for others, with their arguments in case they must lead after all.
     following: HashMap<u64, (Arc<ArgBatch>, usize)>,
 }
@@ -104,8 +104,8 @@ impl Merger {
         let (mut lead_rows, mut lead_calls) = (Vec::<u32>::new(), CallRuns::default());
         answers.find(keys, inbox, |position, found| {
             match found {
-                Found::Lead(key) => {
-                    leading.insert(position, key);
+                Found::Lead(lead) => {
+                    leading.insert(position, lead);
                     lead_rows.push(row as u32);
                     lead_calls.push(position, 1);
                 }
@@ -150,11 +150,11 @@ impl Merger {
     /// Hands failures to whoever waits for the same.
     pub(crate) fn replaced(&mut self, replaced: &Replaced) {
         for (row, position) in replaced.calls.positions().enumerate() {
-            let Some(key) = self.leading.remove(&position) else { continue };
+            let Some(lead) = self.leading.remove(&position) else { continue };
             if replaced.fallback {
-                self.answers.hand_on(&key, &replaced.values, row);
+                self.answers.hand_on(lead, &replaced.values, row);
             } else {
-                self.answers.fail(&key, &replaced.error, &self.site);
+                self.answers.fail(lead, &replaced.error, &self.site);
             }
         }
     }
@@ -195,8 +195,8 @@ fn tries_like(one: &Arc<CallSite>, other: &Arc<CallSite>) -> bool {
 
 impl Drop for Merger {
     fn drop(&mut self) {
-        for key in self.leading.values() {
-            self.answers.abandon(key);
+        for (_, lead) in self.leading.drain() {
+            self.answers.abandon(lead);
         }
     }
 }

@@ -290,6 +290,8 @@ impl Dispatcher {
     fn stop(&mut self, error: CallError) -> CallError {
         self.scope.fail(&error);
         self.requests = JoinSet::new();
+        // A place that was asked for may be granted, and nobody would use it.
+        self.window = Window::new(Arc::clone(&self.site.window));
         // Calls of other queries may wait for ours, whoever keeps this one.
         self.full = None;
         self.merger = None;
@@ -481,7 +483,9 @@ impl Dispatcher {
     }
 
     fn spawn(&mut self, request: Request) {
-        self.requests.spawn(settle(request, Arc::clone(&self.site), Arc::clone(&self.scope)));
+        // In a box from the beginning: what has thousands of bytes is not moved into the task.
+        let settling = settle(request, Arc::clone(&self.site), Arc::clone(&self.scope));
+        self.requests.spawn(Box::pin(settling));
     }
 
     /// Counts requests of `rows` rows each, of which the oldest came at `arrived`.

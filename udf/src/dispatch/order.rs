@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, UInt32Array, new_empty_array, new_null_array};
-use arrow::buffer::BooleanBuffer;
+use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::compute::{concat, interleave, take};
 use arrow::datatypes::DataType;
 use datafusion_common::Result;
@@ -241,16 +241,11 @@ impl RowQueue {
 
 /// Counts the rows from `start` on that `calls` answers are enough for, and the answers used.
 fn rows_for_calls(mask: &BooleanBuffer, start: usize, calls: usize) -> (usize, usize) {
-    let mut used = 0;
-    for row in start..mask.len() {
-        if mask.value(row) {
-            if used == calls {
-                return (row - start, used);
-            }
-            used += 1;
-        }
+    let rest = mask.slice(start, mask.len() - start);
+    match rest.set_indices().nth(calls) {
+        Some(unanswered) => (unanswered, calls),
+        None => (rest.len(), rest.count_set_bits()),
     }
-    (mask.len() - start, used)
 }
 
 /// Spreads values over the set rows of a mask; the other rows are NULL.
@@ -258,17 +253,12 @@ pub(crate) fn scatter(values: &ArrayRef, mask: &BooleanBuffer) -> Result<ArrayRe
     if values.is_empty() {
         return Ok(new_null_array(values.data_type(), mask.len()));
     }
-    let mut next = 0_u32;
-    let indices: UInt32Array = mask
-        .iter()
-        .map(|set| {
-            set.then(|| {
-                next += 1;
-                next - 1
-            })
-        })
-        .collect();
-    Ok(take(values, &indices, None)?)
+    let mut indices = vec![0_u32; mask.len()];
+    for (value, row) in mask.set_indices().enumerate() {
+        indices[row] = value as u32;
+    }
+    let nulls = Some(NullBuffer::new(mask.clone()));
+    Ok(take(values, &UInt32Array::new(indices.into(), nulls), None)?)
 }
 
 #[cfg(test)]

@@ -1,8 +1,18 @@
 //! What becomes of rows whose call fails for good.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array};
+use arrow::datatypes::DataType;
+use async_trait::async_trait;
+
 use super::{answers, batches, ms, one};
+use crate::answer::BatchAnswer;
+use crate::context::CallContext;
+use crate::declaration::Declaration;
+use crate::dispatch::batch::CallRuns;
 use crate::error::{CallError, ErrorClass};
-use crate::function::AsyncFunction;
+use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction};
 use crate::options::{CallOptions, OnError};
 use crate::testing::{ScriptedFunction, Step};
 
@@ -27,6 +37,43 @@ async fn answers_always_short_fail_with_both_numbers() {
     let error = one(&function, batches(4)).call(0..4).await.unwrap_err();
     assert!(matches!(error, CallError::RowCount { sent: 1, got: 0, .. }), "{error}");
     assert_eq!(seen.sizes(), [4, 4, 2, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_long_answer_is_asked_for_once_more_and_then_isolated() {
+    let (function, seen) = ScriptedFunction::new("f").with_script([Step::Long, Step::Long]).build();
+    assert_eq!(one(&function, batches(4)).call(0..4).await.unwrap(), answers(0..4));
+    assert_eq!(seen.sizes(), [4, 4, 2, 2]);
+    let (function, _) = ScriptedFunction::new("f").with_usual(Step::Long).build();
+    let error = one(&function, batches(4)).call(0..4).await.unwrap_err();
+    assert!(matches!(error, CallError::RowCount { sent: 1, got: 2, .. }), "{error}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_fails_twice_in_one_answer_fails_once() {
+    let function = AsyncFunction::batch(FailsTwice(Declaration::new(
+        "f",
+        vec![DataType::Int64],
+        DataType::Int64,
+    )));
+    let mut partition = one(&function, batches(3).with_on_error(OnError::Null));
+    assert_eq!(partition.call(0..3).await.unwrap(), [Some(0), None, Some(2)]);
+    assert_eq!(partition.metrics().failures, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_answer_to_the_same_calls_changes_nothing() {
+    let (function, _) = ScriptedFunction::new("f").build();
+    let mut partition = one(&function, batches(2));
+    partition.push(0..4);
+    partition.run_until_ready(4).await.unwrap();
+    for first in [0, 2] {
+        let (mut calls, again) = (CallRuns::default(), Int64Array::from(vec![7, 8]));
+        calls.push(first, 2);
+        partition.dispatcher.answer(&calls, &(Arc::new(again) as ArrayRef));
+        assert_eq!(partition.take(), if first == 0 { answers(0..4) } else { vec![] });
+    }
+    assert_eq!(partition.call([4]).await.unwrap(), answers([4]));
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,4 +234,21 @@ async fn the_first_error_stops_all_partitions_of_the_query() {
 fn failing_first() -> AsyncFunction {
     let script = [Step::Fail(ms(1), CallError::function("f", "broken"))];
     ScriptedFunction::new("f").with_script(script).build().0
+}
+
+/// Gives back its argument, but for the second row, which it names twice as failed.
+#[derive(Debug)]
+struct FailsTwice(Declaration);
+
+#[async_trait]
+impl AsyncBatchFunction for FailsTwice {
+    fn declaration(&self) -> &Declaration {
+        &self.0
+    }
+
+    async fn eval_batch(&self, args: ArgBatch, _: &CallContext) -> Result<BatchAnswer, CallError> {
+        let error = || CallError::rejected("f", "no");
+        let errors = vec![(1, error()), (1, error())];
+        Ok(BatchAnswer::new(Arc::clone(args.column(0))).with_errors(errors))
+    }
 }

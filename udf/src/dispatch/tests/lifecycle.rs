@@ -143,6 +143,51 @@ async fn cancelling_the_scope_wakes_and_stops_the_dispatcher() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn cancelling_at_any_stage_ends_the_calls_and_frees_every_permit() {
+    let (at_once, broken) = (Step::Answer(ms(0)), CallError::transient("f", "503"));
+    let failing = Step::Fail(ms(1), broken);
+    let patient = batches(1).with_retry_delay(ms(60_000)).with_max_retry_delay(ms(60_000));
+    for (stage, open, usual, options, sent) in [
+        ("opening", Step::Hang, at_once.clone(), batches(1), 0),
+        ("waiting for company", at_once.clone(), at_once.clone(), batches(10), 0),
+        ("window", at_once.clone(), Step::Hang, batches(1).with_buffer_capacity(2), 2),
+        ("limit", at_once.clone(), Step::Hang, batches(1).with_max_concurrency(1), 1),
+        ("rate", at_once.clone(), at_once.clone(), batches(1).with_rpm(1), 1),
+        ("attempt", at_once.clone(), Step::Hang, batches(1).with_adaptive(true), 3),
+        ("back-off", at_once.clone(), failing, patient, 3),
+        ("answered", at_once.clone(), at_once, batches(1), 3),
+    ] {
+        let (function, seen) = ScriptedFunction::new("f").with_open(open).with_usual(usual).build();
+        let mut partition = one(&function, options);
+        partition.push(0..3);
+        partition.run_for(ms(10)).await.unwrap();
+        assert_eq!(seen.attempts().len(), sent, "{stage}");
+        partition.dispatcher.scope.cancellation().cancel();
+        let error = partition.run_for(ms(10)).await.unwrap_err();
+        assert!(matches!(error, CallError::Cancelled { .. }), "{stage}: {error}");
+        tokio::time::sleep(ms(3_600_000)).await;
+        let site = &partition.site;
+        let running = (seen.in_flight(), site.limiter.in_flight(), site.metrics().in_flight());
+        assert_eq!((running, seen.attempts().len()), ((0, 0, 0), sent), "{stage}");
+        assert_eq!(partition.free_places(), site.options().buffer_capacity(), "{stage}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_after_cancellation_is_not_given_out() {
+    let (function, seen) = ScriptedFunction::new("f").with_usual(Step::Answer(ms(10))).build();
+    let mut partition = one(&function, batches(1));
+    partition.push([1]);
+    partition.run_for(ms(5)).await.unwrap();
+    partition.dispatcher.scope.cancellation().cancel();
+    tokio::time::sleep(ms(20)).await;
+    assert_eq!((seen.in_flight(), seen.attempts().len()), (0, 1));
+    let error = partition.run_for(ms(1)).await.unwrap_err();
+    assert!(matches!(error, CallError::Cancelled { .. }), "{error}");
+    assert_eq!((partition.dispatcher.ready_rows(), partition.take()), (0, vec![]));
+}
+
+#[tokio::test(start_paused = true)]
 async fn every_permit_is_back_after_failures() {
     let script = [
         Step::Panic,

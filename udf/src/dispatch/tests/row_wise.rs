@@ -2,14 +2,15 @@
 
 use std::future::pending;
 use std::ops::Range;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::task::Context;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll};
 
 use arrow::array::{Int64Array, StringArray};
 use arrow::datatypes::DataType;
 use async_trait::async_trait;
 use datafusion_common::ScalarValue;
+use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::{answers, batches, ms, one};
@@ -158,6 +159,40 @@ async fn each_row_of_a_trait_object_has_its_own_key() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_trait_object_that_answers_at_once_needs_no_task() {
+    let mut partition = one(&AsyncFunction::scalar(Scripted::default()), batches(1));
+    let even = (0..20_000).map(|x| 2 * x);
+    assert_eq!(partition.call(even.clone()).await.unwrap(), answers(even));
+    let metrics = partition.metrics();
+    assert_eq!((metrics.calls, metrics.requests, metrics.attempts), (20_000, 20_000, 20_000));
+    assert_eq!((metrics.in_flight_max, partition.free_places()), (0, 100));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_row_that_waits_is_started_once_and_keeps_its_key_over_attempts() {
+    let waiting = Waiting::default();
+    let seen = Arc::clone(&waiting.seen);
+    let mut partition = one(&AsyncFunction::scalar(waiting), batches(1));
+    assert_eq!(partition.call(0..4).await.unwrap(), answers(0..4));
+    let seen = seen.lock().unwrap();
+    // Of row 2, the first attempt waits and fails; each attempt is polled once before it waits.
+    let rows: Vec<_> = seen.iter().map(|(x, attempt, polls, _)| (*x, *attempt, *polls)).collect();
+    assert_eq!(rows, [(0, 1, 1), (1, 1, 1), (2, 1, 2), (3, 1, 1), (2, 2, 2)]);
+    let keys: Vec<&str> = seen.iter().map(|(.., key)| key.as_str()).collect();
+    assert_eq!(keys[2], keys[4]);
+    assert_ne!(keys[2], keys[3]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_before_there_is_a_future_loses_its_row_alone() {
+    let declaration = Declaration::new("f", vec![DataType::Int64], DataType::Int64);
+    let function = AsyncFunction::scalar(Abrupt(declaration));
+    let options = batches(1).with_on_error(OnError::Null);
+    let expected = [Some(1), None, Some(3)];
+    assert_eq!(one(&function, options).call(0..3).await.unwrap(), expected);
+}
+
+#[tokio::test(start_paused = true)]
 async fn values_of_the_wrong_type_fail_their_row_alone() {
     let function = AsyncFunction::scalar(Scripted::default());
     let options = batches(1).with_on_error(OnError::Null);
@@ -188,7 +223,7 @@ const PANIC: i64 = -4;
 #[derive(Debug)]
 struct Scripted {
     declaration: Declaration,
-    keys: Arc<std::sync::Mutex<Vec<String>>>,
+    keys: Arc<Mutex<Vec<String>>>,
 }
 
 impl Default for Scripted {
@@ -220,6 +255,82 @@ impl AsyncScalarFunction for Scripted {
             PANIC => panic!("scripted panic"),
             x => Ok(ScalarValue::from(x + 1)),
         }
+    }
+}
+
+/// x + 1, at once; 2 waits first, and fails the first time.
+#[derive(Debug)]
+struct Waiting {
+    declaration: Declaration,
+    /// The argument, the attempt, the polls and the key of every attempt, as they began.
+    seen: SeenRows,
+}
+
+type SeenRows = Arc<Mutex<Vec<(i64, u32, usize, String)>>>;
+
+impl Default for Waiting {
+    fn default() -> Self {
+        let declaration = Declaration::new("f", vec![DataType::Int64], DataType::Int64);
+        Self { declaration, seen: Arc::default() }
+    }
+}
+
+#[async_trait]
+impl AsyncScalarFunction for Waiting {
+    fn declaration(&self) -> &Declaration {
+        &self.declaration
+    }
+
+    async fn eval(
+        &self,
+        args: Vec<ScalarValue>,
+        ctx: &CallContext,
+    ) -> Result<ScalarValue, CallError> {
+        let ScalarValue::Int64(Some(x)) = args[0] else { return Ok(ScalarValue::Null) };
+        let attempt = {
+            let mut seen = self.seen.lock().unwrap();
+            seen.push((x, ctx.attempt, 0, ctx.idempotency_key()));
+            seen.len() - 1
+        };
+        std::future::poll_fn(|cx| {
+            let polls = &mut self.seen.lock().unwrap()[attempt].2;
+            *polls += 1;
+            if x == 2 && *polls == 1 {
+                cx.waker().wake_by_ref();
+                return Poll::Pending;
+            }
+            Poll::Ready(())
+        })
+        .await;
+        match (x, ctx.attempt) {
+            (2, 1) => Err(CallError::transient("f", "503")),
+            _ => Ok(ScalarValue::from(x + 1)),
+        }
+    }
+}
+
+/// x + 1, written without `async`; 1 panics where it should make a future.
+#[derive(Debug)]
+struct Abrupt(Declaration);
+
+impl AsyncScalarFunction for Abrupt {
+    fn declaration(&self) -> &Declaration {
+        &self.0
+    }
+
+    fn eval<'a, 'b, 'c>(
+        &'a self,
+        args: Vec<ScalarValue>,
+        _: &'b CallContext,
+    ) -> BoxFuture<'c, Result<ScalarValue, CallError>>
+    where
+        'a: 'c,
+        'b: 'c,
+        Self: 'c,
+    {
+        let ScalarValue::Int64(Some(x)) = args[0] else { panic!("no number") };
+        assert_ne!(x, 1, "one is not accepted");
+        Box::pin(async move { Ok(ScalarValue::from(x + 1)) })
     }
 }
 
