@@ -61,9 +61,9 @@ impl Grammar {
         self.feature("semi join");
     }
 
-    /// Notes a join over a subquery whose rows are put together from others.
+    /// Notes a join over a subquery whose rows are put together from others, or over an outer join.
     fn join_above(&mut self) {
-        let above = ["aggregate", "window", "distinct", "limit", "set operation"];
+        let above = ["aggregate", "window", "distinct", "limit", "set operation", "outer join"];
         if above.iter().any(|feature| self.features.contains(feature)) {
             self.feature("join above");
         }
@@ -209,6 +209,7 @@ impl Grammar {
         let argument = self.integer(2, columns, false);
         let mut sql = format!("{name}({distinct}{argument})");
         if self.random.chance(30) {
+            self.guarded(columns);
             sql += &format!(" FILTER (WHERE {})", self.boolean(1, columns, false));
         }
         if self.random.chance(10) {
@@ -265,6 +266,9 @@ impl Grammar {
                 "FULL JOIN",
                 "LEFT JOIN",
             ]);
+            if kind != "JOIN" {
+                self.feature("outer join");
+            }
             if kind == "FULL JOIN" {
                 self.feature("full join");
             }
