@@ -151,7 +151,8 @@ impl Place {
         Self { condition: false, ..self.clone() }
     }
 
-    fn as_condition(&self) -> Self {
+    /// The same place, of whose value only TRUE matters.
+    pub(crate) fn as_condition(&self) -> Self {
         Self { condition: true, ..self.clone() }
     }
 }

@@ -20,8 +20,6 @@ pub enum Known {
     Refused(&'static str),
     /// These calls are made at one partition, others than needed, for this reason.
     Calls(&'static str, &'static str),
-    /// At one partition the calls are right, at four there may be more, for this reason.
-    CallsAtFour(&'static str),
 }
 
 #[tokio::test]
@@ -50,8 +48,7 @@ async fn the_shapes_give_the_twins_rows_for_the_calls_of_a_lazy_evaluator() {
 /// Compares what became of a shape with what is known of it.
 fn judge(outcome: &Outcome, known: Option<Known>, partitions: usize) -> Result<(), String> {
     match (outcome, known) {
-        (Outcome::Right, None | Some(Known::CallsAtFour(_))) => Ok(()),
-        (Outcome::Calls { .. }, Some(Known::CallsAtFour(_))) if partitions > 1 => Ok(()),
+        (Outcome::Right, None) => Ok(()),
         (Outcome::Refused(error), Some(Known::Refused(text))) if error.contains(text) => Ok(()),
         // How much more it is depends on timing where partitions race.
         (Outcome::Calls { made, .. }, Some(Known::Calls(today, _)))
@@ -59,7 +56,7 @@ fn judge(outcome: &Outcome, known: Option<Known>, partitions: usize) -> Result<(
         {
             Ok(())
         }
-        (outcome, Some(Known::Calls(_, why) | Known::CallsAtFour(why))) => {
+        (outcome, Some(Known::Calls(_, why))) => {
             Err(format!("{outcome:?}, but on the list because {why}"))
         }
         (outcome, Some(Known::Refused(text))) => {

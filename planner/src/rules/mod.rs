@@ -8,6 +8,7 @@ use crate::lookup::LookupTables;
 use crate::sites::SiteCounter;
 
 mod call_outside_subquery;
+mod choose_first_row;
 mod estimate_calls;
 mod expand_project;
 mod fence_aggregate;
@@ -32,6 +33,7 @@ mod split_window;
 mod wrap_foreign_functions;
 
 pub use call_outside_subquery::CallOutsideSubquery;
+pub use choose_first_row::ChooseFirstRow;
 pub use estimate_calls::{EstimateCalls, Estimates};
 pub use expand_project::ExpandProject;
 pub use fence_aggregate::FenceAggregate;
@@ -96,6 +98,8 @@ fn rules(lookup_join: Option<LookupJoin>) -> Vec<Arc<dyn OptimizerRule + Send + 
     let others: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         // Calls leave VALUES, since what they leave behind is a projection above.
         Arc::new(SplitValues),
+        // Calls leave what picks one row of a group for a projection above.
+        Arc::new(ChooseFirstRow),
         // Cheap conditions go below calls while those still stand in projections.
         Arc::new(PushCondition),
         // Each clause gives up its outermost calls.

@@ -24,7 +24,7 @@ mod needs;
 use std::sync::Arc;
 
 use datafusion_common::tree_node::{Transformed, TreeNode};
-use datafusion_common::{DFSchema, Result, internal_datafusion_err};
+use datafusion_common::{Column, DFSchema, Result, internal_datafusion_err};
 use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
@@ -137,13 +137,16 @@ fn may_narrow(column: &CallColumn, known: &Guard, need: &Guard) -> bool {
 
 /// Keeps the conditions of a guard that read columns of the schema only, and no subquery.
 fn within(need: &Guard, schema: &DFSchema) -> Guard {
+    among(need, |column| schema.is_column_from_schema(column))
+}
+
+/// Keeps the conditions of a guard that read certain columns only, and no subquery.
+fn among(need: &Guard, is_known: impl Fn(&Column) -> bool) -> Guard {
     need.map(|condition| {
         if any_part(condition, is_subquery) {
             return None;
         }
-        written_in(condition, |column| {
-            schema.is_column_from_schema(column).then(|| Expr::Column(column.clone()))
-        })
+        written_in(condition, |column| is_known(column).then(|| Expr::Column(column.clone())))
     })
 }
 
@@ -205,6 +208,31 @@ mod tests {
             (
                 "SELECT CASE WHEN k <> 0 THEN v END FROM (SELECT k, f(x) AS v FROM t) q WHERE v > 9",
                 "f 60",
+            ),
+            // Through an aggregation: by its keys, not by what it computes, nor by keys of some sets.
+            (
+                "SELECT CASE WHEN k < 2 THEN s END FROM (SELECT k, sum(f(x)) AS s FROM t GROUP BY k) q",
+                "f 12",
+            ),
+            (
+                "SELECT CASE WHEN k < 2 AND c > 3 THEN s END
+                 FROM (SELECT k, count(*) AS c, sum(f(x)) FILTER (WHERE n > 9) AS s FROM t GROUP BY k) q",
+                "f 5",
+            ),
+            (
+                "SELECT CASE WHEN k < 2 THEN s END
+                 FROM (SELECT k, sum(f(x)) AS s FROM t GROUP BY ROLLUP (k)) q",
+                "f 60",
+            ),
+            // Through the candidates of a join: a mark is read where it decides.
+            (
+                "SELECT x FROM t WHERE k > 1 OR EXISTS (SELECT 1 FROM b WHERE b.k = t.k AND p2(t.x, b.y))",
+                "p2 24",
+            ),
+            (
+                "SELECT CASE WHEN y IS NULL THEN v ELSE y END FROM (SELECT x, k, f(x) AS v FROM t) q
+                 LEFT JOIN b ON q.k = b.k AND p2(q.x, b.y)",
+                "f 60, p2 60",
             ),
         ] {
             assert_eq!(calls(sql), expected, "{sql}");

@@ -42,7 +42,8 @@
 //! # When a call may wait, and why
 //!
 //! 4. *The node above drops rows.* Limit, Sort with a limit, Filter, semi, anti and inner joins, cross
-//!    joins among them (their other side may be empty), outer joins for the side that may be missing.
+//!    joins among them (their other side may be empty), outer joins for the side that may be missing,
+//!    UNNEST (of a list that may be empty).
 //!    Through a plain Sort nothing is won.
 //! 5. *It reads neither the result nor a result that depends on it.* Calls that sort keys, the
 //!    filter or the join need stay below, with what they depend on in turn; the others go above.
@@ -50,7 +51,11 @@
 //!    is dropped all the same, but a Limit would count it. Filters of both sides are then staged.
 //! 6. *It does not null-extend the row, or the call sees that.* Above an outer join a call of the side
 //!    that may be missing is guarded by a column that is TRUE in every row of that side; what is
-//!    computed from its columns is NULL where it is missing. Filters stay below such a join.
+//!    computed from its columns is NULL where it is missing. A filter on a call of that side, or of the
+//!    other side of a semi, anti or mark join, must not drop pairs: it becomes a condition of the join,
+//!    and the join is made of the same nodes as one that was written with such a condition (RowId,
+//!    a join on the rest, Resolve). Filters stay below a FULL join, whose sides are both kept, and
+//!    below the join of a NOT IN whose keys may be NULL, which would have to look at all pairs.
 //! 7. *It does not multiply the row, or copies of a row cost nothing.* Above a join that gives a row
 //!    several times the call has no arguments that it did not have below, only fewer, so the memo
 //!    of the query makes each of them one call, and a filter keeps or drops all copies alike. That
@@ -75,6 +80,7 @@
 mod chain;
 mod defer;
 mod join;
+mod pairs;
 mod reuse;
 
 use datafusion_common::Result;
@@ -140,7 +146,7 @@ mod tests {
     use datafusion_common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
 
     use super::*;
-    use crate::testing::assert_rule;
+    use crate::testing::{assert_rule, calls};
 
     #[test]
     fn makes_the_call_of_select_and_where_once() {
@@ -385,12 +391,107 @@ mod tests {
     }
 
     #[test]
-    fn declines_to_move_a_filter_above_an_outer_join() {
+    fn a_filter_of_the_side_that_may_be_missing_is_tested_on_pairs() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "SELECT x, v, y FROM b o LEFT JOIN
+             (SELECT x, g(x) + 1 AS v FROM t WHERE p(x) AND f(x) > 3) q ON q.x = o.k",
+            @r"
+            Projection: q.x, q.v, o.y
+              Projection: o.y, o.k, t.x AS x, CASE WHEN __async_3 IS TRUE THEN __async_2 + Int64(1) END AS v
+                AsyncCalc: g(t.x) AS __async_2 WHEN __async_3 IS TRUE
+                  Projection: o.y, o.k, t.x, __async_0, __async_1, CASE WHEN __async_5 IS TRUE THEN Boolean(true) END AS __async_3
+                    Resolve: Outer rows __async_4 where __async_6
+                      Projection: o.y, o.k, t.x, __async_5, __async_0, __async_1, __async_4, __async_5 IS TRUE AND __async_0 IS TRUE AND __async_1 > Int64(3) IS TRUE AS __async_6
+                        AsyncCalc: f(t.x) AS __async_1 WHEN __async_5 IS TRUE AND __async_0 IS TRUE
+                          AsyncCalc: p(t.x) AS __async_0 WHEN __async_5 IS TRUE
+                            Left Join: o.k = t.x
+                              RowId: __async_4
+                                SubqueryAlias: o
+                                  TableScan: b projection=[y, k]
+                              Projection: t.x, Boolean(true) AS __async_5
+                                TableScan: t projection=[x]
+            "
+        );
+    }
+
+    #[test]
+    fn a_filter_of_a_subquery_is_tested_on_pairs() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "SELECT x FROM t WHERE q(x) AND k IN (SELECT y FROM b WHERE p(z))",
+            @r"
+            Projection: t.x
+              Projection: t.x, t.k
+                Filter: __async_0
+                  AsyncCalc: q(t.x) AS __async_0
+                    Projection: t.x, t.k
+                      Resolve: Semi rows __async_2 where __async_4
+                        Projection: t.x, t.k, __async_2, __async_3 IS TRUE AND __async_1 IS TRUE AS __async_4
+                          AsyncCalc: p(b.z) AS __async_1 WHEN __async_3 IS TRUE
+                            Left Join: t.k = b.y
+                              RowId: __async_2
+                                TableScan: t projection=[x, k]
+                              Projection: b.y, b.z, Boolean(true) AS __async_3
+                                TableScan: b projection=[y, z]
+            "
+        );
+    }
+
+    #[test]
+    fn declines_to_move_a_filter_above_a_full_join() {
         assert_rule!(
             PlaceCalls,
             declines,
-            "SELECT x, y FROM b o LEFT JOIN (SELECT x FROM t WHERE p(x)) q ON q.x = o.k"
+            "SELECT x, y FROM b o FULL JOIN (SELECT x FROM t WHERE p(x)) q ON q.x = o.k"
         );
+    }
+
+    #[test]
+    fn declines_to_test_pairs_whose_keys_may_be_null_in_not_in() {
+        assert_rule!(
+            PlaceCalls,
+            declines,
+            "SELECT x FROM t WHERE n NOT IN (SELECT z FROM b WHERE p(y))"
+        );
+    }
+
+    #[test]
+    fn pairs_of_not_in_are_tested_where_keys_are_never_null() {
+        assert_eq!(calls("SELECT y FROM b WHERE y NOT IN (SELECT x FROM t WHERE p(x))"), "p 10");
+    }
+
+    #[test]
+    fn declines_to_test_pairs_that_are_joined_by_another_call() {
+        assert_rule!(
+            PlaceCalls,
+            declines,
+            "SELECT x FROM t WHERE k IN (SELECT f(y) FROM b WHERE p(z))"
+        );
+    }
+
+    #[test]
+    fn calls_wait_until_lists_are_unnested() {
+        assert_rule!(
+            PlaceCalls,
+            fires,
+            "SELECT f(x), unnest(CASE WHEN k < 5 THEN [n, x] END) FROM t",
+            @r"
+            Projection: f(t.x), __unnest_placeholder(CASE WHEN t.k < Int64(5) THEN make_array(t.n,t.x) END,depth=1) AS UNNEST(CASE WHEN t.k < Int64(5) THEN make_array(t.n,t.x) END)
+              Projection: __async_0 AS f(t.x), __unnest_placeholder(CASE WHEN t.k < Int64(5) THEN make_array(t.n,t.x) END,depth=1)
+                AsyncCalc: f(t.x) AS __async_0
+                  Unnest: lists[__unnest_placeholder(CASE WHEN t.k < Int64(5) THEN make_array(t.n,t.x) END)|depth=1] structs[]
+                    Projection: CASE WHEN t.k < Int64(5) THEN make_array(t.n, t.x) END AS __unnest_placeholder(CASE WHEN t.k < Int64(5) THEN make_array(t.n,t.x) END), t.x
+                      TableScan: t projection=[x, k, n]
+            "
+        );
+    }
+
+    #[test]
+    fn declines_to_wait_where_the_call_makes_the_list() {
+        assert_rule!(PlaceCalls, declines, "SELECT x, unnest([f(x), k]) FROM t");
     }
 
     #[test]

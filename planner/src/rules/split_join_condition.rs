@@ -31,7 +31,7 @@
 //! Declines: no call.
 //! Needs: runs before the rules that split filters.
 
-mod candidates;
+pub(super) mod candidates;
 
 use std::sync::Arc;
 

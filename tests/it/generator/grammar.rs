@@ -55,15 +55,15 @@ impl Grammar {
         self.features.insert(feature);
     }
 
-    /// Notes a join that is not an inner one, a semi join for instance.
-    fn outer_join(&mut self) {
+    /// Notes a semi or anti join.
+    fn semi_join(&mut self) {
         self.feature("join");
-        self.feature("outer join");
+        self.feature("semi join");
     }
 
-    /// Notes a join over a subquery whose rows are put together from others.
+    /// Notes a join over a subquery whose rows are put together from others, or over an outer join.
     fn join_above(&mut self) {
-        let above = ["aggregate", "window", "distinct", "limit", "set operation"];
+        let above = ["aggregate", "window", "distinct", "limit", "set operation", "outer join"];
         if above.iter().any(|feature| self.features.contains(feature)) {
             self.feature("join above");
         }
@@ -108,7 +108,7 @@ impl Grammar {
             self.feature("set operation");
             let op = *self.random.pick(&["UNION ALL", "UNION ALL", "UNION", "INTERSECT", "EXCEPT"]);
             if op == "INTERSECT" || op == "EXCEPT" {
-                self.outer_join();
+                self.semi_join();
             }
             let (left, right) = (self.select(depth - 1, width), self.select(depth - 1, width));
             return format!("{left} {op} {right}");
@@ -209,6 +209,7 @@ impl Grammar {
         let argument = self.integer(2, columns, false);
         let mut sql = format!("{name}({distinct}{argument})");
         if self.random.chance(30) {
+            self.guarded(columns);
             sql += &format!(" FILTER (WHERE {})", self.boolean(1, columns, false));
         }
         if self.random.chance(10) {
@@ -242,6 +243,7 @@ impl Grammar {
         }
         let mut sql = format!("SELECT {} FROM {from}{condition}", items.join(", "));
         if self.random.chance(30) {
+            self.feature("qualify");
             let outputs = vec![window, self.random.pick(columns).clone()];
             sql += &format!(" QUALIFY {}", self.boolean(1, &outputs, false));
         }
@@ -265,7 +267,10 @@ impl Grammar {
                 "LEFT JOIN",
             ]);
             if kind != "JOIN" {
-                self.outer_join();
+                self.feature("outer join");
+            }
+            if kind == "FULL JOIN" {
+                self.feature("full join");
             }
             let key = format!("{} = {}", self.random.pick(&columns), self.random.pick(&more));
             columns.extend(more);
@@ -449,7 +454,8 @@ impl Grammar {
     }
 
     fn scalar_subquery(&mut self, columns: &Columns) -> String {
-        self.outer_join();
+        self.feature("join");
+        self.feature("scalar subquery");
         let volatile = std::mem::replace(&mut self.volatile, false);
         let (from, inner) = self.table(&TABLES[1]);
         let aggregate = self.aggregate_call(&inner);
@@ -536,7 +542,7 @@ impl Grammar {
     }
 
     fn subquery_condition(&mut self, columns: &Columns) -> String {
-        self.outer_join();
+        self.semi_join();
         let volatile = std::mem::replace(&mut self.volatile, false);
         let (from, inner) = self.table(&TABLES[1]);
         let sql = match self.random.below(3) {

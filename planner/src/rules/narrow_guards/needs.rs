@@ -6,13 +6,13 @@ use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, JoinType, Result};
 use datafusion_expr::expr::AggregateFunctionParams;
 use datafusion_expr::expr_rewriter::unalias;
-use datafusion_expr::{Expr, Join, LogicalPlan};
+use datafusion_expr::{Aggregate, Expr, Join, LogicalPlan};
 
-use super::within;
+use super::{among, within};
 use crate::calls::{Names, has_call, is_volatile};
 use crate::extract::{Extraction, Place, Wanted};
 use crate::guard::{Guard, is_true};
-use crate::logical::{AsyncCalc, RowId};
+use crate::logical::{AsyncCalc, Resolve, ResolveKind, RowId};
 use crate::rewrite::written_in;
 
 /// The columns of a node that hold results of calls, or what was computed from them.
@@ -21,13 +21,16 @@ pub(super) type Results = HashSet<Column>;
 /// Finds the columns of a plan that hold results of calls below it.
 pub(super) fn results_of(plan: &LogicalPlan) -> Results {
     let schema = plan.schema();
+    let computed = |exprs: &[Expr], input: &LogicalPlan| {
+        let results = results_of(input);
+        let reads = |expr: &Expr| expr.column_refs().iter().any(|c| results.contains(*c));
+        let columns = schema.columns().into_iter().rev().zip(exprs.iter().rev());
+        columns.filter_map(|(column, expr)| reads(expr).then_some(column)).collect()
+    };
     match plan {
-        LogicalPlan::Projection(projection) => {
-            let results = results_of(&projection.input);
-            let reads = |expr: &Expr| expr.column_refs().iter().any(|c| results.contains(*c));
-            let columns = schema.columns().into_iter().zip(&projection.expr);
-            columns.filter_map(|(column, expr)| reads(expr).then_some(column)).collect()
-        }
+        LogicalPlan::Projection(projection) => computed(&projection.expr, &projection.input),
+        // Keys are read in every group, so it makes no difference whether one is a result.
+        LogicalPlan::Aggregate(aggregate) => computed(&aggregate.aggr_expr, &aggregate.input),
         LogicalPlan::SubqueryAlias(alias) => {
             let results = results_of(&alias.input);
             let columns = schema.columns().into_iter().zip(alias.input.schema().columns());
@@ -39,6 +42,12 @@ pub(super) fn results_of(plan: &LogicalPlan) -> Results {
             let mut results: Results = plan.inputs().into_iter().flat_map(results_of).collect();
             if let Some(calc) = AsyncCalc::find(plan) {
                 results.extend(calc.calls().iter().map(|call| Column::from_name(&call.name)));
+            }
+            if let Some(resolve) = Resolve::find(plan)
+                && let ResolveKind::Mark(qualifier, name) = resolve.kind()
+                && results.contains(resolve.matched())
+            {
+                results.insert(Column::new(qualifier.clone(), name));
             }
             results.retain(|column| schema.is_column_from_schema(column));
             results
@@ -143,28 +152,81 @@ pub(super) fn below(
             for key in &aggregate.group_expr {
                 reader.read(key, &Place::value())?;
             }
-            for expr in &aggregate.aggr_expr {
-                read_aggregate(expr, &mut reader)?;
+            let keys = needs.len() - aggregate.aggr_expr.len();
+            for (expr, need) in aggregate.aggr_expr.iter().zip(&needs[keys..]) {
+                let need = need.map(|condition| of_keys(condition, aggregate));
+                if !need.is_never() {
+                    read_aggregate(expr, &Place::value_on(need), &mut reader)?;
+                }
             }
         }
         plan if RowId::find(plan).is_some() => {
             below = needs.iter().take(below.len()).map(|need| within(need, schema)).collect();
         }
-        _ => return Ok(everything()),
+        plan => match Resolve::find(plan) {
+            Some(resolve) if *resolve.kind() != ResolveKind::Full => {
+                read_resolved(resolve, needs, &mut below)?;
+            }
+            _ => return Ok(everything()),
+        },
     }
     Ok(vec![below])
 }
 
+/// Reads the columns of candidates on which the rows made of them are read.
+///
+/// A column of the side that may be missing is read from matches only, and there all columns have
+/// the values that the condition saw. The others may be read from a row without a match, which has
+/// NULL where its candidates have something else.
+fn read_resolved(resolve: &Resolve, needs: &[Guard], below: &mut [Guard]) -> Result<()> {
+    let schema = resolve.input().schema();
+    let kept: HashSet<&Column> = resolve
+        .outputs()
+        .iter()
+        .filter_map(|output| (!output.nulled).then_some(&output.column))
+        .collect();
+    for (output, need) in resolve.outputs().iter().zip(needs) {
+        let need = match output.nulled {
+            true => within(need, schema),
+            false => among(need, |column| kept.contains(column)),
+        };
+        below[schema.index_of_column(&output.column)?].or(need);
+    }
+    let matched = match (resolve.kind(), needs.last()) {
+        (ResolveKind::Mark(..), Some(mark)) => among(mark, |column| kept.contains(column)),
+        _ => Guard::always(),
+    };
+    below[schema.index_of_column(resolve.matched())?].or(matched);
+    below[schema.index_of_column(resolve.row_id())?] = Guard::always();
+    Ok(())
+}
+
+/// Writes a condition on the groups of an aggregation in the columns of its input; `None` if it reads
+/// more than keys.
+///
+/// Keys that differ within a group (0.0 and -0.0) say nothing of its rows, nor do grouping sets, which
+/// make them NULL.
+fn of_keys(condition: &Expr, aggregate: &Aggregate) -> Option<Expr> {
+    written_in(condition, |column| {
+        let index = aggregate.schema.maybe_index_of_column(column)?;
+        let key = aggregate.group_expr.get(index)?;
+        let key_type = aggregate.schema.field(index).data_type();
+        let alike = !key_type.is_floating() && !key_type.is_nested();
+        let simple = !matches!(key, Expr::GroupingSet(_)) && !is_volatile(key) && !has_call(key);
+        (alike && simple).then(|| unalias(key.clone()))
+    })
+}
+
 /// Reads the arguments of an aggregate on the rows that its FILTER leaves.
-fn read_aggregate(expr: &Expr, reader: &mut Reader<'_>) -> Result<()> {
+fn read_aggregate(expr: &Expr, place: &Place, reader: &mut Reader<'_>) -> Result<()> {
     expr.apply(|part| {
         let Expr::AggregateFunction(function) = part else {
             return Ok(TreeNodeRecursion::Continue);
         };
         let AggregateFunctionParams { args, filter, order_by, .. } = &function.params;
-        let mut place = Place::value();
+        let mut place = place.clone();
         if let Some(filter) = filter {
-            reader.read(filter, &Place::condition())?;
+            reader.read(filter, &place.as_condition())?;
             place = place.guarded(is_true(filter.as_ref().clone()));
         }
         for arg in args.iter().chain(order_by.iter().map(|sort| &sort.expr)) {

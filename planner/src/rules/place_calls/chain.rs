@@ -7,7 +7,7 @@ use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion_common::{Column, DFSchema, DFSchemaRef, Result, ScalarValue, TableReference};
 use datafusion_expr::expr::Case;
 use datafusion_expr::expr_rewriter::unalias;
-use datafusion_expr::{Expr, LogicalPlan, Projection, ident};
+use datafusion_expr::{Expr, LogicalPlan, Projection, and, ident};
 
 use crate::calls::{Names, find_call, has_call, is_volatile};
 use crate::guard::{Guard, is_true};
@@ -30,19 +30,21 @@ pub(super) enum Step {
 }
 
 impl Step {
-    fn reads(&self) -> HashSet<String> {
-        let mut names = HashSet::new();
-        let mut add = |expr: &Expr| {
-            names.extend(expr.column_refs().into_iter().map(|column| column.name.clone()));
+    fn exprs(&self) -> impl Iterator<Item = &Expr> {
+        let (expr, guard) = match self {
+            Step::Call(column) => (&column.call, column.guard.as_ref()),
+            Step::Filter(predicate) => (predicate, None),
         };
-        match self {
-            Step::Call(column) => {
-                add(&column.call);
-                column.guard.iter().for_each(add);
-            }
-            Step::Filter(predicate) => add(predicate),
-        }
-        names
+        [expr].into_iter().chain(guard)
+    }
+
+    fn reads(&self) -> HashSet<String> {
+        let columns = self.exprs().flat_map(Expr::column_refs);
+        columns.map(|column| column.name.clone()).collect()
+    }
+
+    fn is_filter(&self) -> bool {
+        matches!(self, Step::Filter(_))
     }
 
     /// Says whether the step may be made further up for each row at most once.
@@ -126,6 +128,11 @@ impl Chain {
                 Ok(chain)
             }
         }
+    }
+
+    /// Says whether rows of the run are dropped by what calls answered.
+    pub(super) fn has_filter(&self) -> bool {
+        self.steps.iter().any(Step::is_filter)
     }
 
     fn results(&self) -> impl Iterator<Item = &String> {
@@ -296,7 +303,7 @@ impl Above {
     /// Filters come first, so that a call that no filter reads is made for what both sides leave.
     pub(super) fn with(self, other: Self) -> Self {
         let parts = [self, other].map(|Self { mut steps, outputs }| {
-            let last = steps.iter().rposition(|step| matches!(step, Step::Filter(_)));
+            let last = steps.iter().rposition(Step::is_filter);
             let rest = steps.split_off(last.map_or(0, |last| last + 1));
             (steps, rest, outputs)
         });
@@ -306,6 +313,51 @@ impl Above {
         }
         outputs.extend(more_outputs);
         Self { steps, outputs }
+    }
+
+    /// Makes the calls on the pairs of a join, of which no filter may drop one.
+    ///
+    /// Returns the pairs with the results, whether the side is there and passes the filters, and the
+    /// columns that are left to compute. A call after a filter is guarded by it instead.
+    pub(super) fn on_pairs(
+        self,
+        pairs: LogicalPlan,
+        present: &str,
+    ) -> Result<(Arc<LogicalPlan>, Expr, Self)> {
+        let Self { steps, outputs } = self.where_present(present);
+        let mut matches = is_true(ident(present));
+        let mut calls = Vec::with_capacity(steps.len());
+        for step in steps {
+            match step {
+                Step::Call(CallColumn { call, guard, name }) => {
+                    let guard = Guard::from_expr(guard).and(matches.clone()).into_expr();
+                    calls.push(Step::Call(CallColumn { call, guard, name }));
+                }
+                Step::Filter(predicate) => matches = and(matches, is_true(predicate)),
+            }
+        }
+        Ok((stack(Arc::new(pairs), calls)?, matches, Self { steps: Vec::new(), outputs }))
+    }
+
+    /// Says whether rows wait to be dropped by what calls will answer.
+    pub(super) fn has_filter(&self) -> bool {
+        self.steps.iter().any(Step::is_filter)
+    }
+
+    /// Returns the columns that the part reads.
+    pub(super) fn read_columns(&self) -> HashSet<&Column> {
+        let exprs = self.steps.iter().flat_map(Step::exprs).chain(&self.outputs);
+        exprs.flat_map(Expr::column_refs).collect()
+    }
+
+    /// Returns the columns that the node had from the run.
+    pub(super) fn outputs(&self) -> &[Expr] {
+        &self.outputs
+    }
+
+    /// The same steps, with other columns to be made of them.
+    pub(super) fn with_outputs(self, outputs: Vec<Expr>) -> Self {
+        Self { outputs, ..self }
     }
 
     /// Says whether nothing waits.

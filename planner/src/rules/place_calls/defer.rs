@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use datafusion_common::Result;
 use datafusion_common::tree_node::Transformed;
+use datafusion_common::{Column, Result};
 use datafusion_expr::utils::split_conjunction;
-use datafusion_expr::{Expr, Filter, Limit, LogicalPlan, Sort};
+use datafusion_expr::{Expr, Filter, Limit, LogicalPlan, Projection, Sort, Unnest};
 
 use super::chain::{Chain, Step};
 use super::join::defer_join;
@@ -25,6 +25,7 @@ pub(super) fn defer(
         LogicalPlan::Sort(sort) if sort.fetch.is_some() => defer_top_k(sort),
         LogicalPlan::Filter(filter) => defer_filter(filter),
         LogicalPlan::Join(join) => defer_join(join, dedup, names),
+        LogicalPlan::Unnest(unnest) if dedup => defer_unnest(unnest),
         plan => Ok(Transformed::no(plan)),
     }
 }
@@ -49,6 +50,38 @@ fn defer_top_k(sort: Sort) -> Result<Transformed<LogicalPlan>> {
     let expr = sort.expr.into_iter().zip(keys).map(|(key, expr)| key.with_expr(expr)).collect();
     let sort = LogicalPlan::Sort(Sort { expr, input, fetch: sort.fetch });
     Ok(Transformed::yes(above.over(sort, schema)?))
+}
+
+/// Moves calls above the unnesting of lists that they do not make: a row whose list is empty vanishes.
+fn defer_unnest(unnest: Unnest) -> Result<Transformed<LogicalPlan>> {
+    let schema = unnest.input.schema();
+    let chain = Chain::below(&unnest.input, false)?;
+    let lists: Vec<Expr> = unnest.exec_columns.iter().cloned().map(Expr::Column).collect();
+    let lists = chain.write_all(&lists, schema)?;
+    let Some((input, above)) = chain.split(&lists, Step::may_be_repeated)? else {
+        return Ok(Transformed::no(LogicalPlan::Unnest(unnest)));
+    };
+    let outputs = unnest.schema.columns().into_iter().zip(&unnest.dependency_indices);
+    let outputs = outputs.map(|(column, index)| {
+        let (qualifier, field) = schema.qualified_field(*index);
+        match unnest.exec_columns.contains(&Column::from((qualifier, field))) {
+            true => Expr::Column(column),
+            false => above.outputs()[*index].clone(),
+        }
+    });
+    let outputs = outputs.collect();
+    let above = above.with_outputs(outputs);
+    let read = above.read_columns();
+    let passed = input.schema().columns().into_iter().filter(|column| read.contains(column));
+    let passed: Vec<Expr> = passed.map(Expr::Column).collect();
+    let lists = lists
+        .into_iter()
+        .zip(&unnest.exec_columns)
+        .map(|(list, column)| list.alias_qualified(column.relation.clone(), &column.name));
+    let input = Projection::try_new(lists.chain(passed).collect(), input)?;
+    let input = Arc::new(LogicalPlan::Projection(input));
+    let below = Unnest::try_new(input, unnest.exec_columns, unnest.options)?;
+    Ok(Transformed::yes(above.over(LogicalPlan::Unnest(below), unnest.schema)?))
 }
 
 /// Moves calls above the first condition that does not read them, and what reads them with them.

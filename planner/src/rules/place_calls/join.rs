@@ -9,6 +9,7 @@ use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, Join, LogicalPlan, Operator, binary_expr};
 
 use super::chain::{Above, Chain, Step};
+use super::pairs::test_pairs;
 use crate::calls::Names;
 
 /// Moves the calls of the sides whose rows a join keeps or drops above it.
@@ -27,37 +28,90 @@ pub(super) fn defer_join(
         JoinType::LeftSemi | JoinType::LeftAnti => of_left,
         _ => of_left.with(of_right),
     };
-    let join = LogicalPlan::Join(join);
+    let joined = test_pairs(join, dedup, names)?;
     if above.is_nothing() {
-        return Ok(Transformed::no(join));
+        return Ok(joined);
     }
-    Ok(Transformed::yes(above.over(join, schema)?))
+    Ok(Transformed::yes(above.over(joined.data, schema)?))
 }
 
 /// Takes from one side of a join what may wait.
 fn defer_side(join: Join, left: bool, dedup: bool, names: &mut Names) -> Result<(Join, Above)> {
-    let (side, other) = if left { (&join.left, &join.right) } else { (&join.right, &join.left) };
-    let nothing = Above::nothing(side.schema());
+    let nothing = Above::nothing(if left { &join.left } else { &join.right }.schema());
     let Some(may_wait) = what_may_wait(&join, left, dedup) else { return Ok((join, nothing)) };
     let flag = may_miss(join.join_type, left).then(|| names.next());
-    let chain = Chain::below(side, flag.is_none())?.apart_from(other.schema(), names)?;
-    let chain = match &flag {
-        Some(flag) => chain.flagged(flag)?,
-        None => chain,
-    };
-    let keys: Vec<Expr> =
-        join.on.iter().map(|(l, r)| if left { l.clone() } else { r.clone() }).collect();
-    let keys = chain.write_all(&keys, side.schema())?;
-    let condition =
-        join.filter.as_ref().map(|filter| chain.write(filter, side.schema())).transpose()?;
-    let read: Vec<Expr> = keys.iter().chain(&condition).cloned().collect();
+    // A row that a filter drops must not be missing above an outer join, but unmatched.
+    let side = Side::of(&join, left, flag.is_none(), flag.as_deref(), names)?;
+    let read = side.read();
+    let Side { chain, keys, condition } = side;
     let Some((input, above)) = chain.split(&read, may_wait)? else { return Ok((join, nothing)) };
     let above = match &flag {
         Some(flag) => above.where_present(flag),
         None => above,
     };
+    let (on, condition) = conditions(&join, left, keys, condition);
+    let (l, r) = if left { (input, join.right) } else { (join.left, input) };
+    let join = Join::try_new(
+        l,
+        r,
+        on,
+        condition,
+        join.join_type,
+        join.join_constraint,
+        join.null_equality,
+        join.null_aware,
+    )?;
+    Ok((join, above))
+}
+
+/// One side of a join, taken apart, and what the join reads, written in the columns of its base.
+pub(super) struct Side {
+    pub(super) chain: Chain,
+    pub(super) keys: Vec<Expr>,
+    pub(super) condition: Option<Expr>,
+}
+
+impl Side {
+    /// Takes a side apart, and its filters too if they may become conditions of the pairs.
+    ///
+    /// `flag` names a column to be added that is TRUE in the side's rows.
+    pub(super) fn of(
+        join: &Join,
+        left: bool,
+        filters: bool,
+        flag: Option<&str>,
+        names: &mut Names,
+    ) -> Result<Self> {
+        let (side, other) =
+            if left { (&join.left, &join.right) } else { (&join.right, &join.left) };
+        let chain = Chain::below(side, filters)?.apart_from(other.schema(), names)?;
+        let chain = match flag {
+            Some(flag) => chain.flagged(flag)?,
+            None => chain,
+        };
+        let keys: Vec<Expr> =
+            join.on.iter().map(|(l, r)| if left { l.clone() } else { r.clone() }).collect();
+        let keys = chain.write_all(&keys, side.schema())?;
+        let condition = join.filter.as_ref();
+        let condition = condition.map(|filter| chain.write(filter, side.schema())).transpose()?;
+        Ok(Self { chain, keys, condition })
+    }
+
+    /// Returns what the join reads.
+    pub(super) fn read(&self) -> Vec<Expr> {
+        self.keys.iter().chain(&self.condition).cloned().collect()
+    }
+}
+
+/// Returns a join's pairs of keys and its condition, given those of one side anew.
+pub(super) fn conditions(
+    join: &Join,
+    left: bool,
+    keys: Vec<Expr>,
+    condition: Option<Expr>,
+) -> (Vec<(Expr, Expr)>, Option<Expr>) {
     let (mut on, mut conditions) = (Vec::new(), Vec::from_iter(condition));
-    for ((l, r), key) in join.on.into_iter().zip(keys) {
+    for ((l, r), key) in join.on.iter().cloned().zip(keys) {
         let constant = !key.any_column_refs();
         let (l, r) = if left { (key, r) } else { (l, key) };
         match constant {
@@ -66,18 +120,7 @@ fn defer_side(join: Join, left: bool, dedup: bool, names: &mut Names) -> Result<
             false => on.push((l, r)),
         }
     }
-    let (l, r) = if left { (input, join.right) } else { (join.left, input) };
-    let join = Join::try_new(
-        l,
-        r,
-        on,
-        conjunction(conditions),
-        join.join_type,
-        join.join_constraint,
-        join.null_equality,
-        join.null_aware,
-    )?;
-    Ok((join, above))
+    (on, conjunction(conditions))
 }
 
 /// Writes a pair of keys as a condition.

@@ -16,7 +16,7 @@ use crate::rewrite::columns;
 /// Says whether the rows of the left side are those that the join keeps, drops or marks.
 ///
 /// `None` for joins that have no such side (inner), or two (full).
-pub(super) fn preserves_left(join_type: JoinType) -> Option<bool> {
+pub(in crate::rules) fn preserves_left(join_type: JoinType) -> Option<bool> {
     match join_type {
         JoinType::Left | JoinType::LeftSemi | JoinType::LeftAnti | JoinType::LeftMark => Some(true),
         JoinType::Right | JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => {
@@ -34,34 +34,45 @@ pub(super) fn resolve_join(
     dear: Vec<Expr>,
     names: &mut Names,
 ) -> Result<LogicalPlan> {
-    let Join { left, right, on, join_type, schema, .. } = join;
     let (row_id, present, matched) = (names.next(), names.next(), names.next());
-    let (kept, other) = if preserves_left { (left, right) } else { (right, left) };
+    let (kept, other) =
+        if preserves_left { (&join.left, &join.right) } else { (&join.right, &join.left) };
+    let (kept, other) = (Arc::clone(kept), Arc::clone(other));
     let kept_columns: Vec<Column> = kept.schema().columns();
-    let number = Arc::new(RowId::try_new(kept, &row_id)?.into_plan());
     let flag = Expr::Literal(ScalarValue::Boolean(Some(true)), None).alias(&present);
     let exprs = columns(other.schema()).chain([flag]).collect();
     let other = Arc::new(LogicalPlan::Projection(Projection::try_new(exprs, other)?));
 
     // NOT IN: a pair whose keys may be equal, one being NULL, is a candidate; what is left of the
     // condition decides whether it counts. DataFusion's own null-aware join knows no such rest.
+    let on = join.on.clone();
     let (on, cheap) = match join.null_aware {
         true => (Vec::new(), on.into_iter().map(may_be_equal).chain(cheap).collect::<Vec<_>>()),
         false => (on, cheap),
     };
-    let (left, right, outer) = match preserves_left {
-        true => (number, other, JoinType::Left),
-        false => (other, number, JoinType::Right),
-    };
-    let condition = conjunction(cheap);
-    let nulls = if join.null_aware { NullEquality::NullEqualsNothing } else { join.null_equality };
-    let constraint = join.join_constraint;
-    let pairs = Join::try_new(left, right, on, condition, outer, constraint, nulls, false)?;
-
+    let pairs = find_candidates(&join, kept, &row_id, other, on, conjunction(cheap))?;
     let (candidates, matches) = call_on_pairs(pairs, is_true(ident(&present)), dear, names)?;
-    let outputs = outputs(&schema, &kept_columns, join_type);
-    let kind = kind(join_type, &schema);
+    let outputs = outputs(&join.schema, &kept_columns, join.join_type);
+    let kind = kind(join.join_type, &join.schema);
     resolve(candidates, kind, &row_id, (&matched, matches), outputs)
+}
+
+/// Numbers the rows that a join keeps, and joins each with its candidates, or with NULLs if it has none.
+pub(in crate::rules) fn find_candidates(
+    join: &Join,
+    kept: Arc<LogicalPlan>,
+    row_id: &str,
+    other: Arc<LogicalPlan>,
+    on: Vec<(Expr, Expr)>,
+    condition: Option<Expr>,
+) -> Result<Join> {
+    let number = Arc::new(RowId::try_new(kept, row_id)?.into_plan());
+    let (left, right, outer) = match preserves_left(join.join_type) {
+        Some(false) => (other, number, JoinType::Right),
+        _ => (number, other, JoinType::Left),
+    };
+    let nulls = if join.null_aware { NullEquality::NullEqualsNothing } else { join.null_equality };
+    Join::try_new(left, right, on, condition, outer, join.join_constraint, nulls, false)
 }
 
 /// Joins both sides in full on the cheap conditions, calls on the pairs, and resolves them twice.
@@ -126,7 +137,7 @@ fn call_on_pairs(
 }
 
 /// Puts a Resolve above candidates, and the column below it that says which of them match.
-fn resolve(
+pub(in crate::rules) fn resolve(
     candidates: Arc<LogicalPlan>,
     kind: ResolveKind,
     row_id: &str,
@@ -160,7 +171,7 @@ fn outputs(schema: &DFSchemaRef, kept: &[Column], join_type: JoinType) -> Vec<Re
         .collect()
 }
 
-fn kind(join_type: JoinType, schema: &DFSchemaRef) -> ResolveKind {
+pub(in crate::rules) fn kind(join_type: JoinType, schema: &DFSchemaRef) -> ResolveKind {
     match join_type {
         JoinType::LeftSemi | JoinType::RightSemi => ResolveKind::Semi,
         JoinType::LeftAnti | JoinType::RightAnti => ResolveKind::Anti,

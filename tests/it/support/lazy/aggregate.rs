@@ -158,6 +158,14 @@ impl<'a> Run<'a> {
         if !order_by.is_empty() {
             kept.rows = self.sorted(order_by, &kept)?;
         }
+        if *null_treatment != Some(NullTreatment::IgnoreNulls) && !*distinct {
+            // One row decides; the arguments of the others are not read.
+            match func.name() {
+                "first_value" => kept.rows.truncate(1),
+                "last_value" => kept.rows = kept.rows.split_off(kept.rows.len().saturating_sub(1)),
+                _ => {}
+            }
+        }
         let mut known = HashSet::new();
         let mut values = Vec::new();
         for row in &kept.rows {
