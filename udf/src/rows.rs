@@ -83,40 +83,59 @@ impl RowFunction for ScalarRows {
     ) -> Result<RowBurst, CallError> {
         let name = self.declaration().name();
         let data_type = args.return_field().data_type();
-        let convert =
-            |error: datafusion_common::DataFusionError| conversion(name, "an argument", error);
-        let mut answers = Vec::with_capacity(rows.len());
-        let mut pending = None;
-        for (index, row) in rows.enumerate() {
-            let values = args.row(row).map_err(convert)?;
+        start_values(name, args, rows, ctx, cx, |values, ctx| {
             let function = Arc::clone(&self.0);
-            // Each row is a request of its own.
-            let ctx = CallContext { request: ctx.request + index as u64, ..ctx.clone() };
-            let mut future: BoxFuture<'static, Result<ScalarValue, CallError>> =
-                Box::pin(async move { function.eval(values, &ctx).await });
-            match catch_panic(name, || future.as_mut().poll(cx)) {
-                Err(panic) => answers.push(Err(panic)),
-                Ok(Poll::Ready(answer)) => {
-                    answers.push(answer.and_then(|value| declared(name, value, data_type)));
-                }
-                Ok(Poll::Pending) => {
-                    let (name, data_type) = (name.to_owned(), data_type.clone());
-                    pending = Some(Box::pin(async move {
-                        let value = declared(&name, future.await?, &data_type)?;
-                        value.to_array().map_err(|error| conversion(&name, "an answer", error))
-                    }) as PendingRow);
-                    break;
-                }
-            }
-        }
-        let answered = BatchAnswer::from_rows(answers, data_type)
-            .map_err(|error| conversion(name, "an answer", error))?;
-        Ok(RowBurst { answered, pending })
+            let (name, data_type) = (name.to_owned(), data_type.clone());
+            Box::pin(async move {
+                let value = function.eval(values, &ctx).await?;
+                declared(&name, value, &data_type)
+            })
+        })
     }
 
     async fn close(&self) -> Result<(), CallError> {
         self.0.close().await
     }
+}
+
+/// One row's value, of the declared type, still being computed.
+pub(crate) type PendingValue = BoxFuture<'static, Result<ScalarValue, CallError>>;
+
+/// Starts rows in order, each as the future that `begin` makes of its arguments, and stops behind
+/// the first that waits.
+pub(crate) fn start_values(
+    name: &str,
+    args: &ArgBatch,
+    rows: Range<usize>,
+    ctx: &CallContext,
+    cx: &mut Context<'_>,
+    begin: impl Fn(Vec<ScalarValue>, CallContext) -> PendingValue,
+) -> Result<RowBurst, CallError> {
+    let convert =
+        |error: datafusion_common::DataFusionError| conversion(name, "an argument", error);
+    let mut answers = Vec::with_capacity(rows.len());
+    let mut pending = None;
+    for (index, row) in rows.enumerate() {
+        let values = args.row(row).map_err(convert)?;
+        // Each row is a request of its own.
+        let ctx = CallContext { request: ctx.request + index as u64, ..ctx.clone() };
+        let mut future = begin(values, ctx);
+        match catch_panic(name, || future.as_mut().poll(cx)) {
+            Err(panic) => answers.push(Err(panic)),
+            Ok(Poll::Ready(answer)) => answers.push(answer),
+            Ok(Poll::Pending) => {
+                let name = name.to_owned();
+                pending = Some(Box::pin(async move {
+                    let value = future.await?;
+                    value.to_array().map_err(|error| conversion(&name, "an answer", error))
+                }) as PendingRow);
+                break;
+            }
+        }
+    }
+    let answered = BatchAnswer::from_rows(answers, args.return_field().data_type())
+        .map_err(|error| conversion(name, "an answer", error))?;
+    Ok(RowBurst { answered, pending })
 }
 
 /// Checks the type of one value; an untyped NULL is a NULL of every type.
