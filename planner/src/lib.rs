@@ -23,7 +23,7 @@ mod testing;
 pub use check::check_calls;
 pub use logical::{
     AsyncCalc, AsyncLookupJoin, CallColumn, GENERATED_PREFIX, LookupColumn, LookupJoinType,
-    Resolve, ResolveKind, ResolveOutput, RowId,
+    Resolve, ResolveKind, ResolveOutput, RowId, TableCall,
 };
 pub use lookup::{LOOKUP_HINT, LookupSource, LookupTables, check_lookups};
 pub use rules::{analyzer_rules, optimizer_rules, optimizer_rules_with_lookups};

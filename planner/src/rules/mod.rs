@@ -8,6 +8,7 @@ use crate::lookup::LookupTables;
 use crate::sites::SiteCounter;
 
 mod call_outside_subquery;
+mod correlate;
 mod expand_project;
 mod fence_aggregate;
 mod lookup_join;
@@ -31,6 +32,7 @@ mod split_window;
 mod wrap_foreign_functions;
 
 pub use call_outside_subquery::CallOutsideSubquery;
+pub use correlate::Correlate;
 pub use expand_project::ExpandProject;
 pub use fence_aggregate::FenceAggregate;
 pub use lookup_join::LookupJoin;
@@ -58,6 +60,8 @@ pub use wrap_foreign_functions::WrapForeignFunctions;
 pub fn analyzer_rules(sites: Arc<SiteCounter>) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(WrapForeignFunctions),
+        // Before anything reads LATERAL: afterwards a table function is a call like any other.
+        Arc::new(Correlate),
         Arc::new(CallOutsideSubquery),
         Arc::new(NumberCallSites::new(sites)),
         Arc::new(FenceAggregate),
