@@ -15,6 +15,7 @@ mod faults;
 mod functions;
 mod generator;
 mod joins;
+mod lateral;
 mod limits;
 mod load;
 mod lookups;
