@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::error::Result;
 use farcall_udf::{
-    AsyncFunction, CallError, CallOptions, DEFAULT_BATCH_SIZE, LOOKUP_GROUP, NullInput,
+    AsyncFunction, CallError, CallOptions, DEFAULT_BATCH_SIZE, LOOKUP_GROUP, NullInput, TABLE_GROUP,
 };
 
 /// The group of session options that models listen to, beside that of functions.
@@ -69,13 +69,14 @@ impl FarcallConfig {
     /// Resolves the options of one call, from the widest level to the narrowest.
     ///
     /// Default < session (`async_scalar`, then the function's own group, `ml_predict` for a model;
-    /// `async_lookup` for a lookup) < function, model or table < `farcall.function.<name>` < call.
+    /// `async_lookup` alone for a lookup, `async_table` alone for a table function) < function, model or table < `farcall.function.<name>` < call.
     pub fn resolve(&self, function: &AsyncFunction, call: &CallOptions) -> CallOptions {
         let declaration = function.declaration();
         let is_lookup = declaration.option_group() == Some(LOOKUP_GROUP);
-        let mut options = match is_lookup {
-            true => self.async_lookup.clone(),
-            false => self.async_scalar.clone(),
+        let mut options = match declaration.option_group() {
+            Some(LOOKUP_GROUP) => self.async_lookup.clone(),
+            Some(TABLE_GROUP) => self.async_table.clone(),
+            _ => self.async_scalar.clone(),
         };
         if declaration.option_group() == Some(MODEL_GROUP) {
             options = options.overlay(&self.ml_predict);

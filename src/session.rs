@@ -168,6 +168,7 @@ impl FarcallSessionBuilder {
         );
         let state = state.with_query_planner(Arc::new(planner)).build();
         let context = SessionContext::new_with_state(state);
+        context.register_relation_planner(Arc::new(sql::TableCallPlanner))?;
         metrics::register(&context, &runtime)?;
         connectors.extend(crate::connect::lookup_connectors());
         let lookups = Arc::new(LookupRegistry::new(
@@ -236,10 +237,13 @@ impl FarcallSession {
 
     /// Registers an async function under its name and aliases, and its `try_` form beside it.
     ///
-    /// `try_f(x)` gives `{value, error: {code, message, attempts}}` instead of failing.
+    /// `try_f(x)` gives `{value, error: {code, message, attempts}}` instead of failing. A table
+    /// function has no such form: there is no row that could hold the error.
     pub fn register(&self, function: impl Into<AsyncFunction>) {
         let udf = AsyncUdf::new(function);
-        self.context.register_udf(udf.clone().with_try().into_scalar_udf());
+        if !udf.function().declaration().returns_rows() {
+            self.context.register_udf(udf.clone().with_try().into_scalar_udf());
+        }
         self.context.register_udf(udf.into_scalar_udf());
     }
 

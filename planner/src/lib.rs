@@ -24,7 +24,7 @@ mod testing;
 pub use check::check_calls;
 pub use logical::{
     AsyncCalc, AsyncLookupJoin, CallColumn, GENERATED_PREFIX, LookupColumn, LookupJoinType,
-    Resolve, ResolveKind, ResolveOutput, RowId,
+    Resolve, ResolveKind, ResolveOutput, RowId, TableCall,
 };
 pub use lookup::{LOOKUP_HINT, LookupSource, LookupTables, check_lookups};
 pub use plain::Plain;

@@ -26,9 +26,9 @@ use futures::StreamExt;
 
 use crate::exec::pairing::Pairing;
 
-/// Joins each row of its input with the list of rows that a lookup found for it.
+/// Joins each row of its input with the list of rows that a lookup or a table function found for it.
 ///
-/// The lookup itself is a call of the [`AsyncCalcExec`](crate::exec::AsyncCalcExec) below, with all
+/// The lookup or function itself is a call of the [`AsyncCalcExec`](crate::exec::AsyncCalcExec) below, with all
 /// its options; its result is one of the input's columns, which does not come out. Rows keep their
 /// order, and the matches of a row that in which they were found.
 #[derive(Debug)]
@@ -46,7 +46,7 @@ pub struct AsyncLookupJoinExec {
 
 impl AsyncLookupJoinExec {
     /// Makes the operator: column `found` of the input holds lists of structs with one field for
-    /// each of `columns`; `condition` is over [`AsyncLookupJoinExec::pairs_of`].
+    /// each of `columns`, and maybe more behind them; `condition` is over [`AsyncLookupJoinExec::pairs_of`].
     ///
     /// # Errors
     /// An internal error if the input has no such column.
@@ -75,7 +75,7 @@ impl AsyncLookupJoinExec {
     pub fn pairs_of(input: &SchemaRef, found: usize, columns: &[String]) -> Result<SchemaRef> {
         let fields = input.fields().get(found).and_then(|field| match field.data_type() {
             DataType::List(item) => match item.data_type() {
-                DataType::Struct(fields) if fields.len() == columns.len() => Some(fields),
+                DataType::Struct(fields) if fields.len() >= columns.len() => Some(fields),
                 _ => None,
             },
             _ => None,

@@ -15,7 +15,7 @@
 //! partitions meet below the call instead of above it, because each would serve the limit alone.
 //!
 //! Safe: a demand is where a call begins, not where it ends, so no row can be missing, however many
-//! of them a filter in between drops. Which rows a limit takes is arbitrary unless they are ordered;
+//! of them a filter in between drops, or a lookup join gives for each. Which rows a limit takes is arbitrary unless they are ordered;
 //! partitions that a SortPreservingMergeExec merged above the call are merged by one below it, and
 //! stay where they are if its order could not be kept.
 //! Declines: no limit above a call, or an operator between them that reads all rows before it gives
@@ -33,6 +33,7 @@ use datafusion::physical_plan::sorts::sort_preserving_merge::SortPreservingMerge
 use datafusion::physical_plan::{ExecutionPlan, ExecutionPlanProperties};
 
 use crate::exec::async_calc::AsyncCalcExec;
+use crate::exec::async_lookup_join::AsyncLookupJoinExec;
 use crate::exec::plans::{has_call, is_pipelined, map_children, round_robin_input};
 use crate::exec::resolve::ResolveExec;
 use crate::exec::row_id::RowIdExec;
@@ -76,7 +77,7 @@ fn hand_down(
         return hand_through_ordered(&plan, merge, wanted);
     }
     let below = wanted
-        .filter(|_| is_pipelined(&plan))
+        .filter(|_| is_pipelined(&plan) || plan.is::<AsyncLookupJoinExec>())
         .map(|wanted| Wanted { merge: merge_below(&plan, wanted.merge), ..wanted });
     let plan = map_children(plan, |_, child| hand_down(child, below))?;
     if let Some(coalesce) = plan.downcast_ref::<CoalescePartitionsExec>() {

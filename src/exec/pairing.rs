@@ -4,8 +4,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{
-    Array, ArrayRef, BooleanArray, ListArray, RecordBatch, RecordBatchOptions, StructArray,
-    UInt32Array,
+    Array, ArrayRef, BooleanArray, ListArray, RecordBatch, RecordBatchOptions, UInt32Array,
 };
 use datafusion::arrow::buffer::BooleanBuffer;
 use datafusion::arrow::compute::{filter_record_batch, take};
@@ -35,7 +34,7 @@ impl Pairing {
         batch: Result<RecordBatch>,
     ) -> impl Iterator<Item = Result<RecordBatch>> + Send + use<> {
         let pairing = Arc::clone(self);
-        let mut state = batch.and_then(|batch| Rows::try_new(batch, self.found)).map(Some);
+        let mut state = batch.and_then(|batch| Rows::try_new(batch, self)).map(Some);
         std::iter::from_fn(move || {
             let rows = match &mut state {
                 Ok(rows) => rows.as_mut()?,
@@ -56,7 +55,7 @@ impl Pairing {
             // The usual case, one row for each key, is copied nowhere.
             let first = rows.lists.value_offsets()[part.start] as usize;
             let columns = rows.slice(&part).into_iter();
-            let found = rows.found.columns().iter().map(|column| column.slice(first, part.len()));
+            let found = rows.found.iter().map(|column| column.slice(first, part.len()));
             return batch(&self.schema, columns.chain(found).collect(), part.len());
         }
         let pairs = rows.pairs(&part);
@@ -119,16 +118,18 @@ fn batch(schema: &SchemaRef, columns: Vec<ArrayRef>, rows: usize) -> Result<Reco
 struct Rows {
     columns: Vec<ArrayRef>,
     lists: ListArray,
-    found: StructArray,
+    /// The columns that come out, of all rows found.
+    found: Vec<ArrayRef>,
     /// The first row that is not joined yet.
     next: usize,
 }
 
 impl Rows {
-    fn try_new(batch: RecordBatch, found: usize) -> Result<Self> {
+    fn try_new(batch: RecordBatch, pairing: &Pairing) -> Result<Self> {
         let mut columns = batch.columns().to_vec();
-        let lists = as_list_array(&columns.remove(found))?.clone();
-        let found = as_struct_array(lists.values())?.clone();
+        let lists = as_list_array(&columns.remove(pairing.found))?.clone();
+        let named = pairing.pairs.fields().len() - columns.len();
+        let found = as_struct_array(lists.values())?.columns()[..named].to_vec();
         Ok(Self { columns, lists, found, next: 0 })
     }
 
@@ -188,7 +189,7 @@ impl Rows {
         let rows = UInt32Array::from(pairs.rows.clone());
         let found = UInt32Array::from(pairs.found.clone());
         let rows = self.columns.iter().map(|column| take(column, &rows, None));
-        let found = self.found.columns().iter().map(|column| take(column, &found, None));
+        let found = self.found.iter().map(|column| take(column, &found, None));
         Ok(rows.chain(found).collect::<Result<_, _>>()?)
     }
 }

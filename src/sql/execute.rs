@@ -5,7 +5,9 @@ use std::sync::Arc;
 use datafusion::common::config::ExtensionOptions;
 use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{CreateView, DdlStatement, LogicalPlan, LogicalPlanBuilder};
+use datafusion::logical_expr::{
+    CreateView, DdlStatement, LogicalPlan, LogicalPlanBuilder, Prepare, Statement as PlanStatement,
+};
 use datafusion::prelude::DataFrame;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::Statement as AstStatement;
@@ -17,7 +19,7 @@ use crate::models::{IfExists, ModelSpec, bind_models};
 use crate::session::FarcallSession;
 use crate::sql::lookup_statement::{CreateLookupTable, table_name, table_reference};
 use crate::sql::model_statement::CreateModel;
-use crate::sql::{Statement, columns, lookup_hint, predict_call, show, system_time};
+use crate::sql::{Statement, columns, lookup_hint, predict_call, show, system_time, table_call};
 
 /// Runs a statement up to the point where its rows can be read.
 pub async fn execute(session: &FarcallSession, statement: Statement) -> Result<DataFrame> {
@@ -56,12 +58,21 @@ async fn query(session: &FarcallSession, mut statement: SqlStatement) -> Result<
     predict_call::rewrite(&mut statement, session.models())?;
     system_time::check(&mut statement, context).await?;
     lookup_hint::rewrite(&mut statement)?;
+    table_call::rewrite(&mut statement, context);
     let state = context.state();
     match state.statement_to_plan(statement).await? {
         LogicalPlan::Ddl(DdlStatement::CreateView(view)) => {
             let definition = written.or(view.definition);
             let view = CreateView { definition, ..view };
             context.execute_logical_plan(LogicalPlan::Ddl(DdlStatement::CreateView(view))).await
+        }
+        LogicalPlan::Statement(PlanStatement::Prepare(prepare)) => {
+            // DataFusion optimizes what it prepares without analyzing it: LATERAL is a join by then.
+            let input = bind_models(Arc::unwrap_or_clone(prepare.input))?;
+            let input = Arc::new(table_call::analyze(input, &state)?);
+            let prepare =
+                LogicalPlan::Statement(PlanStatement::Prepare(Prepare { input, ..prepare }));
+            context.execute_logical_plan(prepare).await
         }
         plan @ (LogicalPlan::Ddl(_) | LogicalPlan::Statement(_)) => {
             context.execute_logical_plan(bind_models(plan)?).await

@@ -1,5 +1,5 @@
-//! What DataFusion's SQL lacks: statements of farcall's own, PREDICT, lookups, and SET with the
-//! FLIP's keys.
+//! What DataFusion's SQL lacks: statements of farcall's own, PREDICT, lookups, table functions, and
+//! SET with the FLIP's keys.
 
 mod columns;
 mod dialect;
@@ -13,6 +13,7 @@ mod setting;
 mod show;
 mod statement_parts;
 mod system_time;
+mod table_call;
 pub(crate) mod types;
 
 pub use execute::execute;
@@ -20,6 +21,7 @@ pub(crate) use lookup_hint::LookupHintUdf;
 pub use lookup_statement::CreateLookupTable;
 pub use model_statement::CreateModel;
 pub use parser::parse;
+pub(crate) use table_call::TableCallPlanner;
 
 /// One statement of a script.
 #[derive(Debug, Clone)]

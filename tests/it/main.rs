@@ -17,6 +17,7 @@ mod functions;
 mod generator;
 mod joins;
 mod late_calls;
+mod lateral;
 mod limits;
 mod load;
 mod lookups;

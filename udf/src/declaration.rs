@@ -3,12 +3,13 @@
 use std::fmt;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, FieldRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion_common::Result;
 use datafusion_expr::{ReturnFieldArgs, Signature, TypeSignature, Volatility};
 
 use crate::lookup_reader::ReaderFn;
 use crate::options::CallOptions;
+use crate::table::{TABLE_GROUP, rows_type};
 
 /// Whether equal arguments give an answer that may be reused within a query.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
@@ -67,6 +68,7 @@ pub struct Declaration {
     aliases: Vec<String>,
     signature: Signature,
     return_field: ReturnFieldFn,
+    returns_rows: bool,
     coerce_types: Option<CoerceTypesFn>,
     display: Option<DisplayFn>,
     determinism: Determinism,
@@ -114,6 +116,7 @@ impl Declaration {
             aliases: Vec::new(),
             signature,
             return_field: Arc::new(move |_| Ok(Arc::clone(&field))),
+            returns_rows: false,
             coerce_types: None,
             display: None,
             determinism: Determinism::default(),
@@ -132,6 +135,18 @@ impl Declaration {
             reader: None,
             instance: None,
         }
+    }
+
+    /// Declares a table function of fixed argument types: a call gives rows of these columns.
+    ///
+    /// All columns may be NULL, whatever `columns` say: a LEFT JOIN LATERAL makes them so.
+    pub fn table(
+        name: impl Into<String>,
+        arg_types: Vec<DataType>,
+        columns: impl Into<Fields>,
+    ) -> Self {
+        let columns = columns.into();
+        Self::new(name, arg_types, DataType::Null).with_columns(move |_| Ok(columns.clone()))
     }
 
     pub(crate) fn with_name(mut self, name: String) -> Self {
@@ -157,7 +172,24 @@ impl Declaration {
         return_field: impl Fn(&ReturnFieldArgs<'_>) -> Result<FieldRef> + Send + Sync + 'static,
     ) -> Self {
         self.return_field = Arc::new(return_field);
+        self.returns_rows = false;
         self
+    }
+
+    /// Makes it a table function, whose columns follow from the argument fields.
+    pub fn with_columns(
+        self,
+        columns: impl Fn(&ReturnFieldArgs<'_>) -> Result<Fields> + Send + Sync + 'static,
+    ) -> Self {
+        let name = self.name.clone();
+        let mut declaration = self
+            .with_return_field(move |args| {
+                let rows = rows_type(&columns(args)?);
+                Ok(Arc::new(Field::new(&name, rows, true)))
+            })
+            .with_option_group(TABLE_GROUP);
+        declaration.returns_rows = true;
+        declaration
     }
 
     /// Casts arguments by a function of the caller's; the signature becomes user defined.
@@ -307,6 +339,11 @@ impl Declaration {
             return Ok(field);
         }
         Ok(Arc::new(field.as_ref().clone().with_nullable(true)))
+    }
+
+    /// Says whether it is a table function, which gives rows and so stands in FROM.
+    pub fn returns_rows(&self) -> bool {
+        self.returns_rows
     }
 
     /// Returns the casts of a user-defined signature.

@@ -15,6 +15,7 @@ use crate::declaration::Declaration;
 use crate::dispatch::batch::estimate_tokens;
 use crate::error::CallError;
 use crate::rows::{RowFunction, ScalarRows};
+use crate::table::{AsyncTableFunction, TableRows};
 use crate::tried::TryFunction;
 
 /// A function with one row in and one value out.
@@ -144,7 +145,8 @@ pub trait AsyncBatchFunction: fmt::Debug + Send + Sync + 'static {
 /// codec equals the one that was sent.
 #[derive(Clone)]
 pub enum AsyncFunction {
-    /// One row in, one value out: typed closures ([`crate::async_fn`]) and [`AsyncScalarFunction`]s.
+    /// One row in, one value or list of rows out: typed closures ([`crate::async_fn`],
+    /// [`crate::async_table_fn`]), [`AsyncScalarFunction`]s and [`AsyncTableFunction`]s.
     Rows(Arc<dyn RowFunction>),
     /// n rows in, n values out.
     Batch(Arc<dyn AsyncBatchFunction>),
@@ -156,6 +158,11 @@ impl AsyncFunction {
     /// Wraps a row-wise function.
     pub fn scalar(function: impl AsyncScalarFunction) -> Self {
         AsyncFunction::Rows(Arc::new(ScalarRows(Arc::new(function))))
+    }
+
+    /// Wraps a table function.
+    pub fn table(function: impl AsyncTableFunction) -> Self {
+        AsyncFunction::Rows(Arc::new(TableRows(Arc::new(function))))
     }
 
     /// Wraps a batch function.

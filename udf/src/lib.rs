@@ -1,8 +1,8 @@
 //! What farcall calls, and how one call is made.
 //!
 //! The crate knows no plan and no network: functions ([`AsyncScalarFunction`],
-//! [`AsyncBatchFunction`], [`async_fn`]), their options and errors, and the dispatcher that batches,
-//! bounds, times, retries and orders their calls.
+//! [`AsyncBatchFunction`], [`AsyncTableFunction`], [`async_fn`]), their options and errors, and the
+//! dispatcher that batches, bounds, times, retries and orders their calls.
 
 mod adapter;
 mod answer;
@@ -22,9 +22,11 @@ mod rows;
 mod runtime;
 mod scalars;
 mod scope;
+mod table;
 pub mod testing;
 mod tried;
 mod typed;
+mod typed_table;
 
 pub use adapter::AsyncUdf;
 pub use answer::{BatchAnswer, RateHints, ResponseMetadata, Usage};
@@ -50,5 +52,7 @@ pub use options::{
 pub use rows::{PendingRow, RowBurst, RowFunction};
 pub use runtime::FarcallRuntime;
 pub use scope::{CallSite, QueryScope, RowHolder};
+pub use table::{AsyncTableFunction, TABLE_GROUP, rows_of};
 pub use tried::TryFunction;
 pub use typed::{TypedArgs, TypedClosure, TypedFunction, TypedValue, async_fn};
+pub use typed_table::{TypedRow, TypedTableFunction, async_table_fn};

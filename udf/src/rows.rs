@@ -87,27 +87,7 @@ impl RowFunction for ScalarRows {
         ctx: &CallContext,
         cx: &mut Context<'_>,
     ) -> Result<RowBurst, CallError> {
-        let (hand_over, mut answered) = oneshot::channel();
-        let burst = Burst {
-            function: Arc::clone(&self.0),
-            columns: args.columns().iter().map(ScalarColumn::new).collect(),
-            rows,
-            ctx: ctx.clone(),
-            return_field: Arc::clone(args.return_field()),
-        };
-        let mut evaluation: PendingRow = Box::pin(burst.evaluate(hand_over));
-        let polled = evaluation.as_mut().poll(cx);
-        let pending = match polled {
-            Poll::Pending => Some(evaluation),
-            Poll::Ready(ended) => {
-                ended?;
-                None
-            }
-        };
-        match answered.try_recv() {
-            Ok(Some(answered)) => Ok(RowBurst { answered, pending }),
-            _ => Err(conversion(self.0.declaration().name(), "an answer", "it is missing")),
-        }
+        start_rows(Arc::clone(&self.0), args, rows, ctx, cx)
     }
 
     async fn close(&self) -> Result<(), CallError> {
@@ -115,9 +95,62 @@ impl RowFunction for ScalarRows {
     }
 }
 
+/// What evaluates one row.
+pub(crate) trait EvalRow: Send + Sync + 'static {
+    /// Returns the function's name.
+    fn name(&self) -> &str;
+
+    /// Evaluates the row of `args` as a request of its own; the value is of the declared type.
+    fn eval<'a>(&'a self, args: Vec<ScalarValue>, ctx: &'a CallContext) -> EvaluatedRow<'a>;
+}
+
+/// One row's value, still being computed.
+pub(crate) type EvaluatedRow<'a> = BoxFuture<'a, Result<ScalarValue, CallError>>;
+
+impl EvalRow for Arc<dyn AsyncScalarFunction> {
+    fn name(&self) -> &str {
+        self.declaration().name()
+    }
+
+    fn eval<'a>(&'a self, args: Vec<ScalarValue>, ctx: &'a CallContext) -> EvaluatedRow<'a> {
+        self.as_ref().eval(args, ctx)
+    }
+}
+
+/// Starts `rows` in order, as [`RowFunction::start`] says.
+pub(crate) fn start_rows<F: EvalRow>(
+    function: F,
+    args: &ArgBatch,
+    rows: Range<usize>,
+    ctx: &CallContext,
+    cx: &mut Context<'_>,
+) -> Result<RowBurst, CallError> {
+    let (hand_over, mut answered) = oneshot::channel();
+    let name = function.name().to_owned();
+    let burst = Burst {
+        function,
+        columns: args.columns().iter().map(ScalarColumn::new).collect(),
+        rows,
+        ctx: ctx.clone(),
+        return_field: Arc::clone(args.return_field()),
+    };
+    let mut evaluation: PendingRow = Box::pin(burst.evaluate(hand_over));
+    let pending = match evaluation.as_mut().poll(cx) {
+        Poll::Pending => Some(evaluation),
+        Poll::Ready(ended) => {
+            ended?;
+            None
+        }
+    };
+    match answered.try_recv() {
+        Ok(Some(answered)) => Ok(RowBurst { answered, pending }),
+        _ => Err(conversion(&name, "an answer", "it is missing")),
+    }
+}
+
 /// Rows to be evaluated one after the other, with what their futures borrow.
-struct Burst {
-    function: Arc<dyn AsyncScalarFunction>,
+struct Burst<F> {
+    function: F,
     columns: Vec<ScalarColumn>,
     rows: Range<usize>,
     /// Of the first row.
@@ -128,10 +161,10 @@ struct Burst {
 /// What a row's future said when it was polled for the first time.
 enum Started<'a> {
     Answered(Result<ScalarValue, CallError>),
-    Waits(BoxFuture<'a, Result<ScalarValue, CallError>>),
+    Waits(EvaluatedRow<'a>),
 }
 
-impl Burst {
+impl<F: EvalRow> Burst<F> {
     /// Evaluates rows up to the first that waits, hands their answers over, and goes on as the
     /// future of that row; gives no row if none waits.
     ///
@@ -141,7 +174,7 @@ impl Burst {
         hand_over: oneshot::Sender<BatchAnswer>,
     ) -> Result<ArrayRef, CallError> {
         let Self { function, columns, rows, mut ctx, return_field } = self;
-        let name = function.declaration().name();
+        let name = function.name();
         let first = ctx.request;
         let mut answers = Answers::new(name, return_field.data_type())?;
         for (index, row) in rows.enumerate() {

@@ -40,7 +40,7 @@ use crate::rows::{PendingRow, RowBurst, RowFunction, catch_panic, conversion};
 /// ```
 pub fn async_fn<F, A>(name: impl Into<String>, function: F) -> TypedFunction<F, A>
 where
-    F: TypedClosure<A>,
+    F: TypedClosure<A, Value: TypedValue>,
     A: TypedArgs,
 {
     let null_input = if A::ANY_NULLABLE { NullInput::Send } else { NullInput::Skip };
@@ -58,7 +58,7 @@ pub struct TypedFunction<F, A> {
 
 impl<F, A> TypedFunction<F, A>
 where
-    F: TypedClosure<A>,
+    F: TypedClosure<A, Value: TypedValue>,
     A: TypedArgs,
 {
     /// Says that equal arguments do not give a reusable answer.
@@ -87,7 +87,7 @@ where
 
 impl<F, A> From<TypedFunction<F, A>> for AsyncFunction
 where
-    F: TypedClosure<A>,
+    F: TypedClosure<A, Value: TypedValue>,
     A: TypedArgs,
 {
     fn from(function: TypedFunction<F, A>) -> Self {
@@ -104,7 +104,7 @@ impl<F, A> fmt::Debug for TypedFunction<F, A> {
 #[async_trait]
 impl<F, A> RowFunction for TypedFunction<F, A>
 where
-    F: TypedClosure<A>,
+    F: TypedClosure<A, Value: TypedValue>,
     A: TypedArgs,
 {
     fn declaration(&self) -> &Declaration {
@@ -118,7 +118,7 @@ where
         _ctx: &CallContext,
         cx: &mut Context<'_>,
     ) -> Result<RowBurst, CallError> {
-        let columns = A::columns(args).ok_or_else(|| {
+        let columns = A::columns(args.columns()).ok_or_else(|| {
             conversion(self.declaration.name(), "an argument", "unexpected array type")
         })?;
         // A function that waits in its first row, as remote ones do, never needs the builder.
@@ -173,8 +173,8 @@ fn poll_slot<F: Future>(slot: Pin<&mut Option<F>>, cx: &mut Context<'_>) -> Poll
 
 /// A closure over typed arguments; implemented for every fitting `Fn`.
 pub trait TypedClosure<A>: Send + Sync + 'static {
-    /// The value of a row.
-    type Value: TypedValue;
+    /// What a call gives: a value for [`async_fn`], rows for [`async_table_fn`](crate::async_table_fn).
+    type Value: Send + 'static;
     /// What the closure returns.
     type Future: Future<Output = Result<Self::Value, CallError>> + Send + 'static;
 
@@ -192,7 +192,7 @@ pub trait TypedArgs: Sized + 'static {
     /// Returns the types of the arguments.
     fn data_types() -> Vec<DataType>;
     /// Downcasts the columns; `None` if one has another type.
-    fn columns(args: &ArgBatch) -> Option<Self::Columns>;
+    fn columns(args: &[ArrayRef]) -> Option<Self::Columns>;
     /// Reads one row; `None` if a NULL stands where none is taken.
     fn get(columns: &Self::Columns, row: usize) -> Option<Self>;
 }
@@ -334,8 +334,8 @@ macro_rules! closures {
             fn data_types() -> Vec<DataType> {
                 vec![$($arg::data_type()),+]
             }
-            fn columns(args: &ArgBatch) -> Option<Self::Columns> {
-                Some(($($arg::downcast(args.columns().get($index)?)?,)+))
+            fn columns(args: &[ArrayRef]) -> Option<Self::Columns> {
+                Some(($($arg::downcast(args.get($index)?)?,)+))
             }
             fn get(columns: &Self::Columns, row: usize) -> Option<Self> {
                 Some(($($arg::read(&columns.$index, row)?,)+))
@@ -346,7 +346,7 @@ macro_rules! closures {
         where
             Function: Fn($($arg),+) -> Fut + Send + Sync + 'static,
             Fut: Future<Output = Result<Value, CallError>> + Send + 'static,
-            Value: TypedValue,
+            Value: Send + 'static,
         {
             type Value = Value;
             type Future = Fut;
@@ -371,7 +371,6 @@ mod tests {
     use std::fmt::Debug;
 
     use arrow::array::Int64Array;
-    use arrow::datatypes::{Field, FieldRef};
     use datafusion_expr::TypeSignature;
 
     use super::*;
@@ -439,9 +438,7 @@ mod tests {
 
     #[test]
     fn columns_of_another_type_are_not_read() {
-        let field: FieldRef = Arc::new(Field::new("x", DataType::Int64, true));
-        let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
-        let args = ArgBatch::new(vec![column], [Arc::clone(&field)].into(), field, 1);
+        let args: [ArrayRef; 1] = [Arc::new(Int64Array::from(vec![1]))];
         assert!(<(i64,)>::columns(&args).is_some());
         assert!(<(String,)>::columns(&args).is_none());
         assert!(<(i64, i64)>::columns(&args).is_none());

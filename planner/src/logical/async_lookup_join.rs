@@ -15,7 +15,7 @@ use datafusion_expr::{Expr, ExprSchemable, Extension, LogicalPlan, UserDefinedLo
 
 use crate::calls::has_call;
 
-/// Which rows a lookup join gives; the other side is always a lookup table.
+/// Which rows a lookup join gives; the other side is always a lookup table or a table function.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd)]
 pub enum LookupJoinType {
     /// Each row with each of its matches.
@@ -46,7 +46,7 @@ impl fmt::Display for LookupJoinType {
     }
 }
 
-/// The name under which a column of the lookup table comes out.
+/// The name under which a column of the lookup table, or of the function's rows, comes out.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]
 pub struct LookupColumn {
     /// The table or its alias.
@@ -62,9 +62,9 @@ impl LookupColumn {
     }
 }
 
-/// Joins rows with the lists of rows that a lookup found for them.
+/// Joins rows with the lists of rows that a lookup or a table function found for them.
 ///
-/// The lookup itself is a call in an [`AsyncCalc`](super::AsyncCalc) below; its result, a list of
+/// The lookup or function itself is a call in an [`AsyncCalc`](super::AsyncCalc) below; its result, a list of
 /// structs, is one of the input's columns, and does not come out. An empty list and NULL are a miss.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct AsyncLookupJoin {
@@ -80,7 +80,8 @@ pub struct AsyncLookupJoin {
 }
 
 impl AsyncLookupJoin {
-    /// Makes the node: `found` holds the lists, whose structs have one field for each of `columns`.
+    /// Makes the node: `found` holds the lists, whose structs have one field for each of `columns`,
+    /// and may have more behind them.
     ///
     /// `condition` says which of the found rows match, over the input and `columns`; `table` is for
     /// EXPLAIN.
@@ -98,7 +99,7 @@ impl AsyncLookupJoin {
         let Some(fields) = row_fields(rows.field(list).data_type()) else {
             return internal_err!("AsyncLookupJoin column {found} is no list of rows");
         };
-        if fields.len() != columns.len() {
+        if fields.len() < columns.len() {
             let (got, named) = (fields.len(), columns.len());
             return internal_err!("AsyncLookupJoin of {table} finds {got} columns, {named} named");
         }

@@ -57,7 +57,8 @@ impl AnalyzerRule for CallOutsideSubquery {
     }
 }
 
-fn find_lateral(plan: &LogicalPlan) -> Option<&Subquery> {
+/// Finds what DataFusion wraps the right side of a lateral join in.
+pub(super) fn find_lateral(plan: &LogicalPlan) -> Option<&Subquery> {
     match plan {
         LogicalPlan::SubqueryAlias(alias) => find_lateral(&alias.input),
         LogicalPlan::Subquery(subquery) => Some(subquery),

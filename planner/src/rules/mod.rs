@@ -9,6 +9,7 @@ use crate::sites::SiteCounter;
 
 mod call_outside_subquery;
 mod choose_first_row;
+mod correlate;
 mod estimate_calls;
 mod expand_project;
 mod fence_aggregate;
@@ -34,6 +35,7 @@ mod wrap_foreign_functions;
 
 pub use call_outside_subquery::CallOutsideSubquery;
 pub use choose_first_row::ChooseFirstRow;
+pub use correlate::Correlate;
 pub use estimate_calls::{EstimateCalls, Estimates};
 pub use expand_project::ExpandProject;
 pub use fence_aggregate::FenceAggregate;
@@ -62,6 +64,8 @@ pub use wrap_foreign_functions::WrapForeignFunctions;
 pub fn analyzer_rules(sites: Arc<SiteCounter>) -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
     vec![
         Arc::new(WrapForeignFunctions),
+        // Before anything reads LATERAL: afterwards a table function is a call like any other.
+        Arc::new(Correlate),
         Arc::new(CallOutsideSubquery),
         Arc::new(NumberCallSites::new(sites)),
         Arc::new(FenceAggregate),

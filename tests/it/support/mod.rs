@@ -1,4 +1,5 @@
-//! What the tests stand on: twins, a lazy oracle, a model server, real stores.
+//! What the tests stand on: twins, lookup tables, table functions, a lazy oracle, a model server, real
+//! stores.
 
 pub mod lazy;
 pub mod lookups;
@@ -10,5 +11,6 @@ pub mod rules;
 #[path = "server.rs"]
 pub mod server;
 pub mod store;
+pub mod tables;
 pub mod threads;
 pub mod twins;
