@@ -8,6 +8,8 @@ use crate::models::ModelProvider;
 pub mod http;
 pub mod local;
 pub mod memory;
+pub mod postgres;
+mod tls;
 
 /// Returns every provider that comes with farcall.
 pub fn providers() -> Vec<Arc<dyn ModelProvider>> {
@@ -16,7 +18,7 @@ pub fn providers() -> Vec<Arc<dyn ModelProvider>> {
 
 /// Returns every connector that comes with farcall.
 pub fn lookup_connectors() -> Vec<Arc<dyn LookupConnector>> {
-    vec![Arc::new(http::HttpConnector)]
+    vec![Arc::new(http::HttpConnector), Arc::new(postgres::PostgresConnector)]
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ impl fmt::Debug for LookupDefinition {
     }
 }
 
-/// A kind of store that is looked up: `http`, later `postgres` and `redis`.
+/// A kind of store that is looked up, `http` or `postgres` for instance.
 pub trait LookupConnector: fmt::Debug + Send + Sync {
     /// Returns the name used in `OPTIONS ('connector' ..)`.
     fn name(&self) -> &str;

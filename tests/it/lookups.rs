@@ -4,5 +4,6 @@ mod equivalence;
 mod http;
 mod keys;
 mod plans;
+mod postgres;
 mod refused;
 mod sql;

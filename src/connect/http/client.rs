@@ -9,7 +9,8 @@ use farcall_udf::FarcallRuntime;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
+
+use crate::connect::tls;
 
 /// How long an idle connection is kept.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(90);
@@ -82,17 +83,12 @@ fn make(kind: Kind) -> Result<Client, String> {
     builder.build().map_err(|error| format!("cannot make an HTTP client: {error}"))
 }
 
-/// Makes the TLS configuration with ring, without touching the process's default provider.
+/// Makes the TLS configuration; without `verify` it trusts nobody, and is not used.
 fn tls_config(verify: bool) -> Result<ClientConfig, String> {
-    let explain = |error: rustls::Error| format!("cannot set up TLS: {error}");
-    let provider = Arc::new(rustls::crypto::ring::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .map_err(explain)?;
-    let mut config = if verify {
-        builder.with_platform_verifier().map_err(explain)?.with_no_client_auth()
-    } else {
-        builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth()
+    let builder = tls::builder()?;
+    let mut config = match verify {
+        true => tls::verified(builder)?.with_no_client_auth(),
+        false => builder.with_root_certificates(RootCertStore::empty()).with_no_client_auth(),
     };
     config.alpn_protocols = vec![b"http/1.1".to_vec()];
     Ok(config)

@@ -43,6 +43,7 @@ pub(crate) use excerpt::Secrets;
 pub use lookup::HttpConnector;
 pub(crate) use model::HttpModel;
 pub(crate) use options::{Limits, Owner, bad_option, canonical, unknown_option};
+pub(crate) use template::{Template, environment};
 pub(crate) use types::type_name;
 
 use options::HttpOptions;

@@ -4,6 +4,7 @@
 
 use crate::generator::random::Random;
 use crate::support::lookups::{Store, Stores};
+use crate::support::postgres::Database;
 
 /// Queries in a run of CI.
 const QUERIES: u64 = 60;
@@ -11,23 +12,34 @@ const SEED: u64 = 7_000;
 
 #[tokio::test]
 async fn random_joins_have_the_rows_of_plain_joins_in_every_mode() {
+    for partitions in [1, 4] {
+        check_random_joins(&Stores::new(partitions), partitions).await;
+    }
+}
+
+#[tokio::test]
+async fn random_joins_with_postgres_have_the_rows_of_plain_joins_in_every_mode() {
+    for partitions in [1, 4] {
+        let database = Database::new().await;
+        check_random_joins(&Stores::in_postgres(partitions, &database).await, partitions).await;
+    }
+}
+
+async fn check_random_joins(stores: &Stores, partitions: usize) {
     let number = |name: &str, default: u64| {
         std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
     };
     let queries = number("FARCALL_FUZZ_LOOKUPS", QUERIES);
     let seed = number("FARCALL_FUZZ_SEED", SEED);
-    for partitions in [1, 4] {
-        let stores = Stores::new(partitions);
-        for seed in seed..seed + queries {
-            let mut random = Random::new(seed);
-            let sql = query(&mut random);
-            let modes = modes(&mut random);
-            for (option, value) in &modes {
-                stores.set(option, value).await;
-            }
-            println!("seed {seed}, {partitions} partitions, {modes:?}\n{sql}");
-            stores.check(&sql).await;
+    for seed in seed..seed + queries {
+        let mut random = Random::new(seed);
+        let sql = query(&mut random);
+        let modes = modes(&mut random);
+        for (option, value) in &modes {
+            stores.set(option, value).await;
         }
+        println!("seed {seed}, {partitions} partitions, {modes:?}\n{sql}");
+        stores.check(&sql).await;
     }
 }
 

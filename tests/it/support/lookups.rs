@@ -18,6 +18,7 @@ use farcall::udf::{
     LookupQuery,
 };
 
+use crate::support::postgres::Database;
 use crate::support::twins::{Twins, lines};
 
 /// The requests that a store got, each with its keys as text.
@@ -127,14 +128,36 @@ pub struct Stores {
 }
 
 impl Stores {
-    /// Makes the sessions with their catalogue of functions and the table `t`.
+    /// Makes the sessions with their catalogue of functions, the table `t` and lookup tables in memory.
     pub fn new(partitions: usize) -> Self {
+        let mut stores = Self::without_tables(partitions);
+        stores.add("users", Store::new(users(), &["id"]), users());
+        stores.add("cells", Store::new(cells(), &["a", "b"]), cells());
+        stores.add("names", Store::new(codes(), &["code"]).taking_filters(), codes());
+        stores
+    }
+
+    /// The same with lookup tables that are tables of a PostgreSQL.
+    pub async fn in_postgres(partitions: usize, database: &Database) -> Self {
+        let stores = Self::without_tables(partitions);
+        for (name, rows, key) in
+            [("users", users(), "id"), ("cells", cells(), "a, b"), ("names", codes(), "code")]
+        {
+            let columns = database.fill(name, &rows).await;
+            let columns = format!("{columns}, PRIMARY KEY ({key})");
+            database.create(&stores.farcall, name, &columns, "'pool_size' '4'").await;
+            stores.add_plain(name, rows);
+        }
+        stores
+    }
+
+    fn without_tables(partitions: usize) -> Self {
         let config = SessionConfig::new()
             .with_target_partitions(partitions)
             .with_batch_size(16)
             .with_information_schema(true);
         let Twins { farcall, plain, .. } = Twins::without_tables(config);
-        let mut stores = Self { farcall, plain, requests: BTreeMap::new() };
+        let stores = Self { farcall, plain, requests: BTreeMap::new() };
         let t = rows_of_t();
         let (half, rows) = (t.num_rows() / 2, t.num_rows());
         for context in [stores.farcall.context(), &stores.plain] {
@@ -142,9 +165,6 @@ impl Stores {
             let table = MemTable::try_new(t.schema(), parts).unwrap();
             context.register_table("t", Arc::new(table)).unwrap();
         }
-        stores.add("users", Store::new(users(), &["id"]), users());
-        stores.add("cells", Store::new(cells(), &["a", "b"]), cells());
-        stores.add("names", Store::new(codes(), &["code"]).taking_filters(), codes());
         stores
     }
 
@@ -152,6 +172,10 @@ impl Stores {
     pub fn add(&mut self, name: &'static str, store: Store, rows: RecordBatch) {
         self.requests.insert(name, Arc::clone(&store.requests));
         self.farcall.register_lookup_table(name, Arc::new(store)).unwrap();
+        self.add_plain(name, rows);
+    }
+
+    fn add_plain(&self, name: &str, rows: RecordBatch) {
         let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).unwrap();
         self.plain.register_table(name, Arc::new(table)).unwrap();
     }

@@ -4,6 +4,7 @@ pub mod lazy;
 pub mod lookups;
 pub mod outcome;
 pub mod plans;
+pub mod postgres;
 pub mod remote;
 pub mod rules;
 #[path = "server.rs"]
