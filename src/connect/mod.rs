@@ -9,6 +9,7 @@ pub mod http;
 pub(crate) mod json;
 pub mod local;
 pub mod memory;
+pub mod postgres;
 pub mod redis;
 pub(crate) mod secrets;
 pub(crate) mod template;
@@ -24,6 +25,7 @@ pub fn lookup_connectors() -> Vec<Arc<dyn LookupConnector>> {
     vec![
         Arc::new(http::HttpConnector),
         Arc::new(memory::MemoryConnector),
+        Arc::new(postgres::PostgresConnector),
         Arc::new(redis::RedisConnector),
     ]
 }

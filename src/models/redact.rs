@@ -71,14 +71,24 @@ pub fn shown(value: &str, secret: bool) -> String {
 
 /// Says whether a value may travel in a plan: it is no literal secret, as far as one can tell.
 ///
-/// Any user or query part of an URL counts as secret unless its values are references.
+/// Any user or query part of an URL counts as secret unless its values are references; of a
+/// PostgreSQL's URL the password does, wherever it stands.
 pub fn may_travel(value: &str, secret: bool) -> bool {
     if secret {
         return is_headers_of_references(value);
     }
     let Some(url) = UrlParts::find(value) else { return true };
-    let parameter = |part: &str| is_reference(part.split_once('=').map_or(part, |(_, v)| v));
-    url.user.is_none_or(|user| user.split(':').all(is_reference))
+    let names_user = matches!(url.scheme, "postgres://" | "postgresql://");
+    let is_open = |parameter: &str| names_user && !parameter.contains("password");
+    let parameter = |part: &str| match part.split_once('=') {
+        Some((name, value)) => is_open(name) || is_reference(value),
+        None => is_reference(part),
+    };
+    let is_open_user = |user: &str| match names_user {
+        true => user.split_once(':').is_none_or(|(_, password)| is_reference(password)),
+        false => user.split(':').all(is_reference),
+    };
+    url.user.is_none_or(is_open_user)
         && url.query.is_none_or(|query| query.split('&').all(parameter))
 }
 
@@ -150,5 +160,10 @@ mod tests {
         }
         assert!(!may_travel("https://h/score?key=1", false));
         assert!(!may_travel("https://me:pw@h/score", false));
+        assert!(may_travel("postgres://me@h/d?sslmode=require", false));
+        assert!(may_travel("postgres://me:${env:PW}@h/d", false));
+        for value in ["postgres://me:pw@h/d", "postgresql://h/d?password=pw", "postgres://h/d?pw"] {
+            assert!(!may_travel(value, false), "{value}");
+        }
     }
 }

@@ -6,6 +6,7 @@ mod http;
 mod keys;
 mod memory;
 mod plans;
+mod postgres;
 mod redis;
 mod redis_faults;
 mod redis_scan;

@@ -4,6 +4,7 @@
 
 use crate::generator::random::Random;
 use crate::support::lookups::{Store, Stores};
+use crate::support::postgres::Database;
 use crate::support::redis::Redis;
 
 /// Queries in a run of CI.
@@ -14,6 +15,14 @@ const SEED: u64 = 7_000;
 async fn random_joins_have_the_rows_of_plain_joins_in_every_mode() {
     for partitions in [1, 4] {
         check_random_joins(&Stores::scanned(partitions), partitions).await;
+    }
+}
+
+#[tokio::test]
+async fn random_joins_with_postgres_have_the_rows_of_plain_joins_in_every_mode() {
+    for partitions in [1, 4] {
+        let database = Database::new().await;
+        check_random_joins(&Stores::in_postgres(partitions, &database).await, partitions).await;
     }
 }
 

@@ -20,6 +20,7 @@ use farcall::udf::{
 };
 use futures::stream::BoxStream;
 
+use crate::support::postgres::Database;
 use crate::support::redis::Redis;
 use crate::support::twins::{Twins, lines};
 
@@ -210,6 +211,20 @@ impl Stores {
         }
         for (table, rows) in [("users", users()), ("cells", cells()), ("names", codes())] {
             stores.add_plain(table, rows);
+        }
+        stores
+    }
+
+    /// The same with lookup tables that are tables of a PostgreSQL.
+    pub async fn in_postgres(partitions: usize, database: &Database) -> Self {
+        let stores = Self::without_tables(partitions);
+        for (name, rows, key) in
+            [("users", users(), "id"), ("cells", cells(), "a, b"), ("names", codes(), "code")]
+        {
+            let columns = database.fill(name, &rows).await;
+            let columns = format!("{columns}, PRIMARY KEY ({key})");
+            database.create(&stores.farcall, name, &columns, "'pool_size' '4'").await;
+            stores.add_plain(name, rows);
         }
         stores
     }

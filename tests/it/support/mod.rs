@@ -5,6 +5,7 @@ pub mod lazy;
 pub mod lookups;
 pub mod outcome;
 pub mod plans;
+pub mod postgres;
 pub mod redis;
 pub mod remote;
 pub mod rules;

@@ -9,6 +9,8 @@ use std::sync::OnceLock;
 pub struct Store {
     pub port: u16,
     pub password: String,
+    /// Where the server has its files.
+    pub folder: String,
     process: Child,
     commands: Option<ChildStdin>,
     answers: BufReader<ChildStdout>,
@@ -19,15 +21,20 @@ impl Store {
     ///
     /// User and database of PostgreSQL are `farcall`.
     pub fn start(kind: &str) -> Self {
-        Self::start_with(kind, "")
+        Self::start_with(kind, ("STORE_OPTIONS", ""))
     }
 
-    /// As [`Store::start`], with further arguments for the server.
-    pub fn start_with(kind: &str, options: &str) -> Self {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/store");
+    /// Starts a PostgreSQL that speaks TLS; its certificate is `server.crt` in its folder.
+    pub fn start_tls() -> Self {
+        Self::start_with("postgres", ("STORE_TLS", "1"))
+    }
+
+    /// As [`Store::start`], with a variable for the script that starts it.
+    fn start_with(kind: &str, (variable, value): (&str, &str)) -> Self {
+        let script = script();
         let mut process = Command::new(script)
             .arg(kind)
-            .env("STORE_OPTIONS", options)
+            .env(variable, value)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -37,11 +44,12 @@ impl Store {
         let mut line = String::new();
         answers.read_line(&mut line).unwrap();
         let words: Vec<&str> = line.split_whitespace().collect();
-        let ["ready", port, password, _folder] = words[..] else {
+        let ["ready", port, password, folder] = words[..] else {
             panic!("{kind} does not start (scripts/test installs it): {line:?}");
         };
         let (port, password) = (port.parse().unwrap(), password.to_owned());
-        Self { port, password, process, commands, answers }
+        let folder = folder.to_owned();
+        Self { port, password, folder, process, commands, answers }
     }
 
     /// Returns the PostgreSQL that tests share; each works in a schema of its own.
@@ -79,5 +87,14 @@ impl Drop for Store {
         // The end of its input is what the script waits for.
         drop(self.commands.take());
         let _ = self.process.wait();
+    }
+}
+
+/// Finds the script, which the benchmarks share with the tests from a folder of their own.
+fn script() -> &'static str {
+    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/store");
+    match std::path::Path::new(here).exists() {
+        true => here,
+        false => concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/store"),
     }
 }

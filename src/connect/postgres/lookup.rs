@@ -1,0 +1,71 @@
+//! [`PostgresLookup`], which finds the rows of a batch of keys by one statement.
+
+use std::collections::BTreeMap;
+
+use async_trait::async_trait;
+use farcall_udf::{
+    ArgBatch, AsyncBatchLookupFunction, CallContext, CallError, FunctionContext, LookupAnswer,
+};
+
+use super::encode::{Keys, identify};
+use super::source::{Opened, Rows, Source, value};
+
+/// The lookup of one place in a query.
+#[derive(Debug)]
+pub(super) struct PostgresLookup(pub(super) Source);
+
+#[async_trait]
+impl AsyncBatchLookupFunction for PostgresLookup {
+    async fn open(&self, ctx: &FunctionContext) -> Result<(), CallError> {
+        self.0.open(ctx).map(drop)
+    }
+
+    async fn lookup_batch(
+        &self,
+        keys: ArgBatch,
+        ctx: &CallContext,
+    ) -> Result<LookupAnswer, CallError> {
+        let opened = self.0.opened()?;
+        self.find(&opened, &keys, ctx).await
+    }
+
+    async fn close(&self) -> Result<(), CallError> {
+        self.0.close().await;
+        Ok(())
+    }
+}
+
+impl PostgresLookup {
+    async fn find(
+        &self,
+        opened: &Opened,
+        keys: &ArgBatch,
+        ctx: &CallContext,
+    ) -> Result<LookupAnswer, CallError> {
+        let name = self.0.name();
+        let (mut connection, select) = self.0.connect(opened, Some(ctx.deadline)).await?;
+        let keys = Keys::of(keys.columns(), &select.key, keys.num_rows())
+            .ok_or_else(|| CallError::function(name, "a key of a type that does not travel"))?;
+        let mut columns = Rows::of(name, select);
+        let (mut of_row, mut errors) = (Vec::new(), BTreeMap::new());
+        if !keys.is_empty() {
+            let positions = keys.positions();
+            let statement = connection.prepared(&select.sql).await?;
+            let mut rows = connection.query(&statement, keys.parameters()).await?;
+            let mut key = Vec::new();
+            while let Some(row) = connection.next(&mut rows).await? {
+                let parts = (0..select.key.len()).map(|part| value(name, &row, part));
+                let parts: Option<Vec<&[u8]>> = parts.collect::<Result<_, _>>()?;
+                identify(keys.wires(), parts.into_iter().flatten(), &mut key);
+                // The server may find rows whose key is equal to it, and is none of those asked for.
+                let Some(position) = positions.get(key.as_slice()) else { continue };
+                if let Some(error) = columns.push(&row)? {
+                    errors.entry(*position as usize).or_insert(error);
+                }
+                of_row.push(*position);
+            }
+        }
+        let answer = LookupAnswer::new(columns.finish()?, of_row);
+        Ok(answer.with_errors(errors.into_iter().collect()))
+    }
+}

@@ -1,0 +1,318 @@
+//! [`Pool`], the connections to one server, shared by all queries of a runtime.
+
+use std::fmt;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use deadpool_postgres::{
+    Client, Manager, ManagerConfig, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
+};
+use farcall_udf::{CallError, FarcallRuntime};
+use futures::StreamExt;
+use tokio::runtime::Handle;
+use tokio::sync::watch;
+use tokio::time::Instant;
+use tokio_postgres::types::BorrowToSql;
+use tokio_postgres::{Error, Row, RowStream, Statement};
+use tokio_postgres_rustls::MakeRustlsConnect;
+
+use super::error::{Asked, survives};
+use super::options::Server;
+use super::verify;
+use crate::connect::secrets::Secrets;
+
+/// How long an idle connection is kept.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
+/// How long the server may take to hear that a statement is cancelled.
+const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
+/// Statements that a connection keeps prepared; beyond that it forgets all of them.
+const MAX_STATEMENTS: usize = 64;
+/// Pools that are kept though no query uses them.
+const MAX_POOLS: usize = 64;
+/// The part of an attempt's time in which a connection must be found, so that there is time left to
+/// say that there was none.
+const WAITING_SHARE: f64 = 0.9;
+
+/// The pools of one runtime, one for each way to make connections.
+#[derive(Default)]
+pub(super) struct Pools(Mutex<Vec<(Server, Arc<Pool>)>>);
+
+impl Pools {
+    /// Returns the pools of a runtime.
+    pub(super) fn of(runtime: &FarcallRuntime) -> Arc<Self> {
+        match runtime.resource(|| Ok::<_, std::convert::Infallible>(Self::default())) {
+            Ok(pools) => pools,
+            Err(never) => match never {},
+        }
+    }
+
+    /// Returns the pool of a server, made at its first use; nothing is connected yet.
+    ///
+    /// # Errors
+    /// A text that says why connections cannot be set up.
+    pub(super) fn pool(&self, server: &Server) -> Result<Arc<Pool>, String> {
+        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, pool) in pools.iter() {
+            pool.connections.retain(|_, usage| usage.last_used() < IDLE_TIMEOUT);
+        }
+        if let Some((_, pool)) = pools.iter().find(|(known, _)| known == server) {
+            return Ok(Arc::clone(pool));
+        }
+        if pools.len() >= MAX_POOLS {
+            pools.retain(|(_, pool)| Arc::strong_count(pool) > 1);
+        }
+        let pool = Arc::new(Pool::new(server)?);
+        pools.push((server.clone(), Arc::clone(&pool)));
+        Ok(pool)
+    }
+}
+
+/// The connections to one server.
+pub(super) struct Pool {
+    connections: deadpool_postgres::Pool,
+    tls: MakeRustlsConnect,
+    place: String,
+    secrets: Secrets,
+    connect_timeout: Duration,
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Pool {
+    fn new(server: &Server) -> Result<Self, String> {
+        let tls = verify::connector(server)?;
+        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+        let manager = Manager::from_config(server.config.clone(), tls.clone(), recycling);
+        let connections = deadpool_postgres::Pool::builder(manager)
+            .max_size(server.pool_size)
+            .runtime(Runtime::Tokio1)
+            .build()
+            .map_err(|error| format!("cannot make a pool of connections: {error}"))?;
+        Ok(Self {
+            connections,
+            tls,
+            place: server.place(),
+            secrets: server.secrets(),
+            connect_timeout: server.connect_timeout,
+        })
+    }
+
+    /// Names who asks, for messages.
+    pub(super) fn asked<'a>(&'a self, function: &'a str) -> Asked<'a> {
+        Asked { function, place: &self.place, secrets: &self.secrets }
+    }
+
+    /// Takes a connection, waiting until one is free, but not longer than an attempt may take.
+    pub(super) async fn connection(
+        self: &Arc<Self>,
+        function: &str,
+        deadline: Option<Instant>,
+        users: &Users,
+    ) -> Result<Connection, CallError> {
+        let asked = Instant::now();
+        let wait = deadline
+            .map(|deadline| deadline.saturating_duration_since(asked).mul_f64(WAITING_SHARE));
+        let timeouts = Timeouts { wait, create: Some(self.connect_timeout), recycle: None };
+        match self.connections.timeout_get(&timeouts).await {
+            Ok(client) => {
+                let (pool, function) = (Arc::clone(self), function.to_owned());
+                let (client, user) = (Some(client), Some(users.enter()));
+                Ok(Connection { pool, function, client, state: State::Idle, user })
+            }
+            Err(error) => Err(self.unconnected(function, asked.elapsed(), error)),
+        }
+    }
+
+    fn unconnected(&self, function: &str, waited: Duration, error: PoolError) -> CallError {
+        let place = &self.place;
+        match error {
+            PoolError::Backend(error) => self.asked(function).classify(&error),
+            PoolError::Timeout(TimeoutType::Wait) => {
+                let status = self.connections.status();
+                let (used, most) =
+                    (status.size - status.available.min(status.size), status.max_size);
+                let waited =
+                    humantime::format_duration(Duration::from_millis(waited.as_millis() as u64));
+                CallError::transient(
+                    function,
+                    format!(
+                        "no connection to {place} became free within {waited}: {used} of {most} are in use (pool_size)"
+                    ),
+                )
+            }
+            PoolError::Timeout(_) => {
+                let limit = humantime::format_duration(self.connect_timeout);
+                CallError::transient(
+                    function,
+                    format!("{place} took no connection within {limit} (connect_timeout)"),
+                )
+            }
+            other => CallError::function(function, other),
+        }
+    }
+}
+
+/// Counts the connections that one function uses, so that its end can be waited for.
+#[derive(Debug, Default)]
+pub(super) struct Users(Arc<watch::Sender<usize>>);
+
+impl Users {
+    fn enter(&self) -> User {
+        self.0.send_modify(|users| *users += 1);
+        User(Arc::clone(&self.0))
+    }
+
+    /// Waits until no connection is in use, at most until statements have been cancelled.
+    pub(super) async fn gone(&self) {
+        let mut users = self.0.subscribe();
+        let _ = tokio::time::timeout(CANCEL_TIMEOUT, users.wait_for(|users| *users == 0)).await;
+    }
+}
+
+/// One connection in use.
+#[derive(Debug)]
+struct User(Arc<watch::Sender<usize>>);
+
+impl Drop for User {
+    fn drop(&mut self) {
+        self.0.send_modify(|users| *users -= 1);
+    }
+}
+
+/// What a connection does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Nothing: somebody else may have it.
+    Idle,
+    /// A statement runs.
+    Busy,
+    /// It is of no use any more.
+    Broken,
+}
+
+/// A connection that works for one request.
+///
+/// Dropped while a statement runs, as when a query is cancelled, it cancels that and closes.
+pub(super) struct Connection {
+    pool: Arc<Pool>,
+    function: String,
+    /// Taken when it is dropped.
+    client: Option<Client>,
+    state: State,
+    user: Option<User>,
+}
+
+impl Connection {
+    /// Prepares a statement, once for all that use this connection.
+    pub(super) async fn prepared(&mut self, sql: &str) -> Result<Statement, CallError> {
+        self.state = State::Busy;
+        let prepared = match &self.client {
+            None => return Err(self.gone()),
+            Some(client) => {
+                if client.statement_cache.size() >= MAX_STATEMENTS {
+                    client.statement_cache.clear();
+                }
+                client.prepare_cached(sql).await
+            }
+        };
+        self.settle(prepared)
+    }
+
+    /// Prepares a statement that is used once.
+    pub(super) async fn prepare(&mut self, sql: &str) -> Result<Statement, CallError> {
+        self.state = State::Busy;
+        let prepared = match &self.client {
+            None => return Err(self.gone()),
+            Some(client) => client.prepare(sql).await,
+        };
+        self.settle(prepared)
+    }
+
+    /// Sends a prepared statement; its rows are read by [`Connection::next`].
+    pub(super) async fn query<P: BorrowToSql>(
+        &mut self,
+        statement: &Statement,
+        parameters: impl IntoIterator<Item = P, IntoIter: ExactSizeIterator>,
+    ) -> Result<Pin<Box<RowStream>>, CallError> {
+        self.state = State::Busy;
+        let rows = match &self.client {
+            None => return Err(self.gone()),
+            Some(client) => client.query_raw(statement, parameters).await,
+        };
+        let rows = self.settle(rows)?;
+        self.state = State::Busy;
+        Ok(Box::pin(rows))
+    }
+
+    /// Reads the next row of the statement that runs, `None` after the last.
+    pub(super) async fn next(
+        &mut self,
+        rows: &mut Pin<Box<RowStream>>,
+    ) -> Result<Option<Row>, CallError> {
+        // The client takes a reader that asks on after the end for one of a broken connection.
+        if self.state != State::Busy {
+            return Ok(None);
+        }
+        match rows.next().await {
+            Some(Ok(row)) => Ok(Some(row)),
+            Some(Err(error)) => self.settle(Err(error)),
+            None => {
+                self.state = State::Idle;
+                Ok(None)
+            }
+        }
+    }
+
+    fn settle<T>(&mut self, outcome: Result<T, Error>) -> Result<T, CallError> {
+        self.state = match &outcome {
+            Err(error) if !survives(error) => State::Broken,
+            _ => State::Idle,
+        };
+        outcome.map_err(|error| self.pool.asked(&self.function).classify(&error))
+    }
+
+    fn gone(&self) -> CallError {
+        CallError::function(&self.function, "a connection was used after its end")
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        let Some(client) = self.client.take() else { return };
+        if self.state == State::Idle {
+            return;
+        }
+        let (token, closing) = (client.cancel_token(), Closing(Some(client)));
+        let (tls, user) = (self.pool.tls.clone(), self.user.take());
+        // The server would go on, and nobody may wait in a drop: so this runs detached, with a
+        // deadline. Outside a runtime there is nobody who could send anything.
+        if self.state == State::Busy
+            && let Ok(handle) = Handle::try_current()
+        {
+            handle.spawn(async move {
+                let cancelled = tokio::time::timeout(CANCEL_TIMEOUT, token.cancel_query(tls)).await;
+                if !matches!(cancelled, Ok(Ok(()))) {
+                    tracing::debug!(target: "farcall", "a statement could not be cancelled");
+                }
+                drop(closing);
+                drop(user);
+            });
+        }
+    }
+}
+
+/// A connection that closes instead of going back to its pool.
+struct Closing(Option<Client>);
+
+impl Drop for Closing {
+    fn drop(&mut self) {
+        if let Some(client) = self.0.take() {
+            drop(Client::take(client));
+        }
+    }
+}

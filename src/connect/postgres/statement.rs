@@ -1,0 +1,292 @@
+//! The SQL that a server gets: names quoted, keys as array parameters, values cast to what travels.
+
+use arrow::datatypes::DataType;
+use datafusion::logical_expr::Expr;
+use tokio_postgres::types::{Kind, Type};
+
+use super::filter;
+use super::types::{ColumnType, Wire};
+
+/// How the table is called within a statement.
+const ALIAS: &str = "t";
+/// How the keys are called where they have several columns.
+const KEYS: &str = "k";
+
+/// Writes a name so that the server takes it as it is.
+pub(super) fn quoted(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// The name of a table of the server, with its schema if it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct TableName(Vec<String>);
+
+impl TableName {
+    /// Makes the name of a table that is called exactly so.
+    pub(super) fn exact(name: &str) -> Self {
+        Self(vec![name.to_owned()])
+    }
+
+    /// Reads a name as the server does: without quotes it is in lower case.
+    ///
+    /// # Errors
+    /// A text that says what is expected.
+    pub(super) fn parse(text: &str) -> Result<Self, String> {
+        const EXPECTED: &str = "expected the name of a table, like 'users', 'shop.users' or \
+                                '\"Shop\".\"Users\"'";
+        let (mut parts, mut part, mut letters) = (Vec::new(), String::new(), text.trim().chars());
+        let (mut in_quotes, mut was_quoted) = (false, false);
+        let mut close = |part: &mut String, was_quoted: &mut bool| {
+            let name = std::mem::take(part);
+            let name = if *was_quoted { name } else { name.trim().to_lowercase() };
+            *was_quoted = false;
+            parts.push(name);
+        };
+        while let Some(letter) = letters.next() {
+            match letter {
+                '"' if in_quotes && letters.as_str().starts_with('"') => {
+                    part.extend(letters.next())
+                }
+                '"' => (in_quotes, was_quoted) = (!in_quotes, true),
+                '.' if !in_quotes => close(&mut part, &mut was_quoted),
+                letter => part.push(letter),
+            }
+        }
+        close(&mut part, &mut was_quoted);
+        let is_name = |part: &String| !part.is_empty() && !part.contains('\0');
+        match !in_quotes && parts.len() <= 3 && parts.iter().all(is_name) {
+            true => Ok(Self(parts)),
+            false => Err(EXPECTED.to_owned()),
+        }
+    }
+
+    fn quoted(&self) -> String {
+        self.0.iter().map(|part| quoted(part)).collect::<Vec<_>>().join(".")
+    }
+}
+
+impl std::fmt::Display for TableName {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.0.join("."))
+    }
+}
+
+/// Writes a statement whose columns have the server's types, to ask for those.
+pub(super) fn describe(table: &TableName, columns: &[&str]) -> String {
+    let columns: Vec<String> = columns.iter().map(|name| named(name)).collect();
+    format!("SELECT {} FROM {} AS {ALIAS}", columns.join(", "), table.quoted())
+}
+
+fn named(column: &str) -> String {
+    format!("{ALIAS}.{}", quoted(column))
+}
+
+/// A column of the table, as it was declared and as the server has it.
+#[derive(Debug, Clone)]
+pub(super) struct ServerColumn {
+    pub(super) name: String,
+    pub(super) declared: DataType,
+    pub(super) travels: ColumnType,
+    pub(super) server: Type,
+}
+
+impl ServerColumn {
+    /// Writes the column's value as it travels.
+    pub(super) fn value(&self) -> String {
+        match self.travels.is_of(&self.server) {
+            true => named(&self.name),
+            false => format!("{}::{}", named(&self.name), self.travels.name()),
+        }
+    }
+
+    /// Writes what is compared with keys: the bare column, where an index may be on it.
+    fn compared(&self) -> String {
+        match self.key_text() {
+            Some(_) => named(&self.name),
+            None => self.value(),
+        }
+    }
+
+    /// Says how keys of text are compared; `None` if the column has to become a text first.
+    fn key_text(&self) -> Option<KeyText> {
+        if self.travels.wire != Wire::Text || self.travels.is_of(&self.server) {
+            return Some(KeyText::Any);
+        }
+        match self.server {
+            Type::NAME => Some(KeyText::Any),
+            Type::BPCHAR => Some(KeyText::Padded),
+            Type::UUID => Some(KeyText::Uuid),
+            _ => None,
+        }
+    }
+
+    fn key_part(&self) -> KeyPart {
+        KeyPart { wire: self.travels.wire, text: self.key_text().unwrap_or(KeyText::Any) }
+    }
+
+    /// Writes the keys' column, which is a parameter.
+    fn keys(&self, parameter: usize) -> String {
+        let array = format!("${parameter}::{}[]", self.travels.name());
+        match self.key_part().text {
+            KeyText::Any => array,
+            KeyText::Padded => format!("{array}::bpchar[]"),
+            KeyText::Uuid => format!("{array}::uuid[]"),
+        }
+    }
+}
+
+/// How texts of a key are compared with the server's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum KeyText {
+    /// As they are.
+    Any,
+    /// With values of a fixed length, where blanks at the end do not count.
+    Padded,
+    /// With UUIDs.
+    Uuid,
+}
+
+/// A column of the key.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct KeyPart {
+    pub(super) wire: Wire,
+    pub(super) text: KeyText,
+}
+
+/// A statement and what its answer holds.
+#[derive(Debug)]
+pub(super) struct Select {
+    pub(super) sql: String,
+    pub(super) key: Vec<KeyPart>,
+    /// The types of the columns behind those of the key.
+    pub(super) columns: Vec<ServerColumn>,
+}
+
+impl Select {
+    /// Writes a statement; without a key it reads the whole table.
+    ///
+    /// The key's own columns stand in front, and say which key a row is for: the server may call
+    /// equal what is not, by a collation or for a negative zero. So its comparison only has to find
+    /// enough, and may use an index.
+    ///
+    /// `find` gives the columns of the filters.
+    pub(super) fn new(
+        table: &TableName,
+        key: &[ServerColumn],
+        columns: Vec<ServerColumn>,
+        filters: &[Expr],
+        find: &dyn Fn(&str) -> Option<ServerColumn>,
+    ) -> Option<Self> {
+        let mut values: Vec<String> = key.iter().chain(&columns).map(ServerColumn::value).collect();
+        if values.is_empty() {
+            values.push("true".to_owned());
+        }
+        let mut conditions: Vec<String> = key_condition(key).into_iter().collect();
+        for filter in filters {
+            conditions.push(filter::write(filter, find)?);
+        }
+        let filter = match conditions.is_empty() {
+            true => String::new(),
+            false => format!(" WHERE {}", conditions.join(" AND ")),
+        };
+        let sql =
+            format!("SELECT {} FROM {} AS {ALIAS}{filter}", values.join(", "), table.quoted());
+        Some(Self { sql, key: key.iter().map(ServerColumn::key_part).collect(), columns })
+    }
+}
+
+/// Writes that a row is of one of the keys.
+///
+/// Measured with 128 keys, prepared, over 500,000 rows: `= ANY` took 0.75 ms where a join with
+/// `unnest` took 0.85 ms; for two columns IN took 1.4 ms, and a join 1.2 ms, which gives rows twice
+/// where two keys are equal to the server.
+fn key_condition(key: &[ServerColumn]) -> Option<String> {
+    match key {
+        [] => None,
+        [only] => Some(format!("{} = ANY({})", only.compared(), only.keys(1))),
+        parts => {
+            let compared: Vec<String> = parts.iter().map(ServerColumn::compared).collect();
+            let arrays: Vec<String> =
+                parts.iter().enumerate().map(|(index, part)| part.keys(index + 1)).collect();
+            let names: Vec<String> = (0..parts.len()).map(|index| format!("k{index}")).collect();
+            Some(format!(
+                "({}) IN (SELECT {names} FROM unnest({}) AS {KEYS}({names}))",
+                compared.join(", "),
+                arrays.join(", "),
+                names = names.join(", ")
+            ))
+        }
+    }
+}
+
+/// Returns how a type of the server is called in messages.
+pub(super) fn type_name(server: &Type) -> String {
+    match server.kind() {
+        Kind::Array(element) => format!("{}[]", element.name()),
+        _ => server.name().to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use datafusion::logical_expr::{col, lit};
+
+    use super::*;
+
+    fn column(name: &str, declared: DataType, server: Type) -> ServerColumn {
+        let travels = ColumnType::of(&declared).unwrap();
+        ServerColumn { name: name.to_owned(), declared, travels, server }
+    }
+
+    fn select(key: &[ServerColumn], columns: &[ServerColumn], filters: &[Expr]) -> String {
+        let table = TableName::parse("shop.\"U\"").unwrap();
+        let all: Vec<ServerColumn> = key.iter().chain(columns).cloned().collect();
+        let find = |name: &str| all.iter().find(|column| column.name == name).cloned();
+        Select::new(&table, key, columns.to_vec(), filters, &find).unwrap().sql
+    }
+
+    #[test]
+    fn one_column_of_a_key_is_compared_with_an_array() {
+        let id = column("id", DataType::Int64, Type::INT4);
+        let name = column("a\"b", DataType::Utf8, Type::TEXT);
+        insta::assert_snapshot!(
+            select(&[id], &[name], &[col("id").gt(lit(7_i64))]),
+            @r#"SELECT t."id"::int8, t."a""b" FROM "shop"."U" AS t WHERE t."id" = ANY($1::int8[]) AND (t."id"::int8 > (7)::int8)"#
+        );
+    }
+
+    #[test]
+    fn several_columns_of_a_key_are_rows() {
+        let key = [
+            column("a", DataType::Utf8, Type::UUID),
+            column("b", DataType::Utf8, Type::BPCHAR),
+            column("c", DataType::Utf8, Type::JSONB),
+        ];
+        insta::assert_snapshot!(
+            select(&key, &[], &[]),
+            @r#"SELECT t."a"::text, t."b"::text, t."c"::text FROM "shop"."U" AS t WHERE (t."a", t."b", t."c"::text) IN (SELECT k0, k1, k2 FROM unnest($1::text[]::uuid[], $2::text[]::bpchar[], $3::text[]) AS k(k0, k1, k2))"#
+        );
+    }
+
+    #[test]
+    fn a_table_without_key_is_read_whole() {
+        let list = column("l", DataType::new_list(DataType::Int64, true), Type::INT4_ARRAY);
+        insta::assert_snapshot!(select(&[], &[list], &[]), @r#"SELECT t."l"::int8[] FROM "shop"."U" AS t"#);
+        insta::assert_snapshot!(select(&[], &[], &[]), @r#"SELECT true FROM "shop"."U" AS t"#);
+    }
+
+    #[test]
+    fn names_are_read_as_the_server_reads_them() {
+        for (text, name) in [
+            ("Users", "\"users\""),
+            ("a.B.\"C.d\"", "\"a\".\"b\".\"C.d\""),
+            ("\"a\"\"b\"", "\"a\"\"b\""),
+            (" shop . users ", "\"shop\".\"users\""),
+        ] {
+            assert_eq!(TableName::parse(text).unwrap().quoted(), name);
+        }
+        for text in ["", "a.", "\"a", "a.b.c.d", ".a"] {
+            assert!(TableName::parse(text).unwrap_err().starts_with("expected the name"), "{text}");
+        }
+    }
+}
