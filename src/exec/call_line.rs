@@ -3,7 +3,7 @@
 use std::fmt;
 
 use datafusion::common::stats::Precision;
-use farcall_udf::{Cache, Estimate, Estimated, Mode, RetryPredicate, RetryStrategy};
+use farcall_udf::{Cache, CallOptions, Estimate, Estimated, Mode, RetryPredicate, RetryStrategy};
 
 use crate::exec::async_calc::{AsyncCalcExec, PlannedCall};
 use crate::exec::bounds::calls_of;
@@ -49,7 +49,7 @@ impl<'a> CallLine<'a> {
         words
     }
 
-    /// Where answers are kept, for how long and how many, as far as it matters to the kind of cache.
+    /// Where answers are kept, and what is set of it beside the defaults.
     fn cache(&self) -> Vec<String> {
         let options = &self.call.options;
         let relevant: &[&str] = match options.cache() {
@@ -66,7 +66,7 @@ impl<'a> CallLine<'a> {
         let mut words = vec![format!("cache={}", options.cache())];
         for name in relevant {
             let (value, default) = (options.get(name), CallOptions::new().get(name));
-            if self.verbose || value != default {
+            if value != default {
                 words.extend(value.map(|value| format!("{name}={value}")));
             }
         }
