@@ -6,6 +6,8 @@
 //! ```
 //! The rules that order conditions read the note, and so does EXPLAIN; they know neither the
 //! session's options nor what earlier queries took.
+//! What was observed is noted only where calls compete, in an expression with several: elsewhere it
+//! would decide nothing, and make plans differ from run to run.
 //! Safe: the note is no part of a function's equality. Declines: never; a plan that is analyzed again
 //! is noted again, with what is known by then.
 //! Needs: runs after `wrap_foreign_functions`.
@@ -19,9 +21,9 @@ use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNode};
 use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::AnalyzerRule;
-use farcall_udf::{AsyncUdf, Estimate};
+use farcall_udf::{AsyncUdf, Estimate, Estimated};
 
-use crate::calls::find_call;
+use crate::calls::{any_part, find_call};
 use crate::presence::plan_has_call;
 
 /// Knows what calls cost and how often their answers are TRUE.
@@ -42,9 +44,15 @@ impl EstimateCalls {
         Self { estimates }
     }
 
-    fn note(&self, expr: Expr, options: &ConfigOptions) -> Transformed<Expr> {
+    /// `competes` says that another call stands in the same expression.
+    fn note(&self, expr: Expr, competes: bool, options: &ConfigOptions) -> Transformed<Expr> {
         let Some(udf) = find_call(&expr) else { return Transformed::no(expr) };
-        let estimate = self.estimates.of(udf, options);
+        let mut estimate = self.estimates.of(udf, options);
+        if !competes {
+            let declared = |known: Option<Estimated>| known.filter(|k| k.declared().is_some());
+            estimate.cost = declared(estimate.cost);
+            estimate.selectivity = declared(estimate.selectivity);
+        }
         if udf.estimate() == estimate {
             return Transformed::no(expr);
         }
@@ -68,18 +76,26 @@ impl AnalyzerRule for EstimateCalls {
             return Ok(plan);
         }
         plan.transform_down_with_subqueries(|node| {
-            node.map_expressions(|expr| expr.transform_up(|part| Ok(self.note(part, options))))
+            node.map_expressions(|expr| {
+                let competes = holds_several_calls(&expr);
+                expr.transform_up(|part| Ok(self.note(part, competes, options)))
+            })
         })
         .data()
     }
 }
 
+fn holds_several_calls(expr: &Expr) -> bool {
+    let mut calls = 0;
+    any_part(expr, |part| {
+        calls += usize::from(find_call(part).is_some());
+        calls > 1
+    })
+}
+
 #[cfg(test)]
 mod tests {
-    use farcall_udf::Estimated;
-
     use super::*;
-    use crate::calls::any_part;
     use crate::testing::analyzed;
 
     #[derive(Debug)]
@@ -92,15 +108,16 @@ mod tests {
     }
 
     #[test]
-    fn notes_every_call_in_subqueries_too_and_again_what_it_noted() {
+    fn notes_what_was_observed_of_calls_that_compete_and_no_others() {
         let rule = EstimateCalls::new(Arc::new(Dear));
         let plan = analyzed("SELECT f(g(x)) FROM t WHERE x > (SELECT max(f(y)) FROM b)");
         let shown = plan.to_string();
         let plan = rule.analyze(plan, &ConfigOptions::new()).unwrap();
-        assert_eq!(costs(&plan), [Some(4.0); 3]);
+        let noted = costs(&plan);
+        assert_eq!((noted.len(), noted.iter().flatten().count()), (3, 2));
         assert_eq!(plan.to_string(), shown);
         let plan = rule.analyze(plan, &ConfigOptions::new()).unwrap();
-        assert_eq!(costs(&plan), [Some(4.0); 3]);
+        assert_eq!(costs(&plan), noted);
     }
 
     #[test]
