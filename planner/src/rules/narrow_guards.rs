@@ -14,7 +14,8 @@
 //! Safe: on other rows the result is NULL, and nobody looks at it there. On its way down a condition
 //! is written in the columns of the node below; where that cannot be (it reads a column that is made
 //! above the call, or of another side of a join, or one that is volatile), it is left out, and the
-//! call is made for more rows. Nodes that are not known to this rule read everything. Declines: no
+//! call is made for more rows. Below an aggregation that is every condition but those on its keys,
+//! below a Resolve those that a row and its candidates may see differently. Nodes that are not known to this rule read everything. Declines: no
 //! guard around a result, or one that the call has already; functions with side effects.
 //! Needs: runs after `place_calls`, since what is merged is read in several places, and before
 //! `expand_project`, which takes the arguments of calls without a guard.

@@ -123,3 +123,16 @@ async fn rows_keep_their_order_and_their_matches_theirs() {
         rows.iter().map(|row| row.split('|').nth(1).unwrap().parse().unwrap()).collect();
     assert!(ids.is_sorted() && ids.len() > 12, "{ids:?}");
 }
+
+#[tokio::test]
+async fn a_call_in_the_condition_of_a_left_join_is_made_on_what_was_found() {
+    let sql = "SELECT t.id, u.name FROM t \
+               LEFT JOIN (SELECT * FROM users WHERE p(z)) u ON t.k = u.id";
+    for partitions in [1, 4] {
+        let stores = Stores::new(partitions);
+        stores.check(sql).await;
+        // A row may be found for several: without dedup the call stays below the join.
+        stores.set("dedup", "false").await;
+        assert!(stores.refusal(sql).await.contains("lookup table users cannot be scanned"));
+    }
+}
