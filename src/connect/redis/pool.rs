@@ -166,7 +166,3 @@ impl Pools {
         Ok(pool)
     }
 }
-
-#[cfg(test)]
-#[path = "pool_tests.rs"]
-mod tests;
