@@ -232,3 +232,65 @@ fn read_url(text: &str) -> Result<Server, String> {
         bounds: Bounds::default(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(options: &[(&str, &str)]) -> Result<RedisOptions> {
+        let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        let owner = Owner { kind: "lookup table", name: "users", provider: "redis" };
+        RedisOptions::parse(owner, &options.collect())
+    }
+
+    fn resolve(options: &[(&str, &str)]) -> Result<Server, String> {
+        let env = |name: &str| (name != "NO").then(|| format!("hush-{name}"));
+        parse(options).unwrap().resolve(env).map(|(server, _)| server)
+    }
+
+    #[test]
+    fn an_url_says_host_port_database_and_who_asks() {
+        let server = resolve(&[("url", "redis://me:p%40ss@h:7/3")]).unwrap();
+        let (user, password) = (server.user.as_deref(), server.password.as_deref());
+        assert_eq!((server.to_string().as_str(), server.database), ("h:7", 3));
+        assert_eq!((user, password, server.tls), (Some("me"), Some("p@ss"), None));
+        let server = resolve(&[("url", "rediss://[::1]")]).unwrap();
+        assert_eq!((server.host.as_str(), server.port, server.database), ("::1", 6379, 0));
+        assert_eq!(server.tls, Some(TlsFiles::default()));
+    }
+
+    #[test]
+    fn user_and_password_may_come_from_the_environment() {
+        let options = [("url", "redis://h"), ("user", "${env:A}"), ("Password", "${env:B}")];
+        let server = resolve(&options).unwrap();
+        assert_eq!(server.user.as_deref(), Some("hush-A"));
+        assert_eq!(server.password.as_deref(), Some("hush-B"));
+        let error = resolve(&[("url", "redis://h"), ("password", "${env:NO}")]).unwrap_err();
+        assert_eq!(error, "password: environment variable NO is not set");
+    }
+
+    #[test]
+    fn what_contradicts_itself_is_told_without_a_secret() {
+        for (options, told) in [
+            (vec![("url", "redis://:hush@h"), ("password", "hush")], "password: the url holds one"),
+            (vec![("url", "redis://h"), ("user", "me")], "user: it needs a password"),
+            (vec![("url", "${env:URL}")], "url: expected an url like"),
+        ] {
+            let error = resolve(&options).unwrap_err();
+            assert!(error.contains(told) && !error.contains("hush"), "{error}");
+        }
+        for url in ["h:1", "redis://", "redis://:hush@h/1?x=y", "redis://:hush@h/-1"] {
+            let error = parse(&[("url", url)]).unwrap_err().to_string();
+            assert!(error.contains("option 'url': expected an url") && !error.contains("hush"));
+        }
+        let error = parse(&[]).unwrap_err().to_string();
+        assert!(error.contains("lookup table users: option 'url': missing, expected an url"));
+    }
+
+    #[test]
+    fn debug_shows_no_secret() {
+        let options = [("url", "redis://me:hush-1@h"), ("connections", "3")];
+        let debug = format!("{:?} {:?}", parse(&options).unwrap(), resolve(&options).unwrap());
+        assert!(debug.contains("connections: 3") && !debug.contains("hush"), "{debug}");
+    }
+}

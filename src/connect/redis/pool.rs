@@ -166,3 +166,7 @@ impl Pools {
         Ok(pool)
     }
 }
+
+#[cfg(test)]
+#[path = "pool_tests.rs"]
+mod tests;
