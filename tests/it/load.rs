@@ -24,16 +24,9 @@ async fn setup(rows: i64, server: ServerBuilder, options: &str) -> (FarcallSessi
     (session, server)
 }
 
-/// Checks that no task, place, row or request of any query is left.
-async fn nothing_is_left(session: &FarcallSession, server: &TestServer) {
-    let idle = tokio::time::timeout(Duration::from_secs(10), session.runtime().idle());
-    assert!(idle.await.is_ok(), "a query still runs");
+/// Checks that no request of any query is left at the server; of the session, `rows` has checked it.
+async fn nothing_is_left_at(server: &TestServer) {
     server.until("nothing in flight", |server| server.in_flight() == 0).await;
-    for (function, metrics) in session.runtime().totals() {
-        let left =
-            (metrics.in_flight(), metrics.buffered_rows(), metrics.pending_ordered_batches());
-        assert_eq!(left, (0, 0, 0), "requests, rows and batches of {function}");
-    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -47,7 +40,7 @@ async fn a_hundred_thousand_rows_come_back_right_from_a_server_that_fails_now_an
     assert_eq!(rows(&session, sql).await.unwrap(), ["|100000|100000|100000|"]);
     let requests = server.counts().requests;
     assert!(requests > 1_563 + 20, "{requests} requests: hardly any failed");
-    nothing_is_left(&session, &server).await;
+    nothing_is_left_at(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -74,7 +67,7 @@ async fn on_error_null_neither_loses_nor_moves_a_row() {
         );
     }
     assert!((1..1_000).contains(&nulls), "{nulls} rows without a value");
-    nothing_is_left(&session, &server).await;
+    nothing_is_left_at(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -92,7 +85,27 @@ async fn a_server_that_is_gone_for_ten_seconds_is_waited_for() {
     let (got, ()) = tokio::join!(rows(&session, sql), back);
     assert_eq!(got.unwrap(), ["|2000|"]);
     assert!((gone..Duration::from_secs(40)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
-    nothing_is_left(&session, &server).await;
+    nothing_is_left_at(&server).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_limited_server_is_used_up_and_hardly_refuses_once_its_limit_is_learned() {
+    const LIMIT: usize = 500;
+    let server = TestServer::builder().max_requests_per_second(LIMIT);
+    let rows_of_20_seconds = 20 * LIMIT as i64;
+    let (session, server) = setup(rows_of_20_seconds, server, "'max_batch_size' = '1'").await;
+    let sql = "SELECT count(v) AS v, sum(CASE WHEN v = 2 * id + 1 THEN 1 ELSE 0 END) AS fine \
+               FROM (SELECT id, PREDICT(m, id) AS v FROM big)";
+    let all = rows_of_20_seconds;
+    assert_eq!(rows(&session, sql).await.unwrap(), [format!("|{all}|{all}|")]);
+    let counts = server.counts();
+    let (warm, last) = (counts.starts[0] + Duration::from_secs(8), *counts.starts.last().unwrap());
+    let after = |times: &[Duration]| times.iter().filter(|time| **time >= warm).count();
+    let (asked, refused) = (after(&counts.starts), after(&counts.throttled));
+    assert!(refused * 100 < asked * 2, "{refused} of {asked} requests were refused");
+    let answered = (asked - refused) as f64 / (last - warm).as_secs_f64();
+    assert!(answered >= 0.9 * LIMIT as f64, "{answered:.0} answers a second of {LIMIT}");
+    nothing_is_left_at(&server).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -108,7 +121,7 @@ async fn one_poison_row_of_a_thousand_is_an_error_beside_999_values() {
     assert_eq!(rows(&session, sql).await.unwrap(), ["|999|999|1|rejected|"]);
     let extra = server.counts().requests - 1_000_usize.div_ceil(64);
     assert!((1..=2 * 6).contains(&extra), "{extra} extra requests for a batch of 64");
-    nothing_is_left(&session, &server).await;
+    nothing_is_left_at(&server).await;
 }
 
 /// A function of the user that posts 64 rows in a request.

@@ -89,6 +89,12 @@ impl FarcallRuntime {
         Arc::clone(limiter)
     }
 
+    /// Returns the attempts that hold a place of some limiter now; those without any limit hold none.
+    pub fn attempts_in_flight(&self) -> usize {
+        let limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
+        limiters.values().map(|limiter| limiter.in_flight()).sum()
+    }
+
     /// Returns what all queries together counted of a function.
     pub(crate) fn totals_of(&self, function: &str) -> Arc<CallMetrics> {
         let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,6 +1,7 @@
 //! Sessions whose model `m` is a test server's: `m(x) = 2 x + 1` over integers.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Int64Array, RecordBatch};
 use datafusion::datasource::MemTable;
@@ -90,11 +91,26 @@ pub async fn create(session: &FarcallSession, endpoint: &str, options: &str) {
     session.sql(&sql).await.unwrap();
 }
 
-/// Runs SQL and returns its rows, or the message as a user reads it.
+/// Runs SQL and returns its rows, or the message as a user reads it; checks that nothing is left of
+/// the query, however it ended.
 pub async fn rows(session: &FarcallSession, sql: &str) -> Result<Vec<String>, String> {
     let frame = session.sql(sql).await.map_err(|error| message(&error))?;
-    let batches = frame.collect().await.map_err(|error| message(&error))?;
-    Ok(lines(&batches))
+    let batches = frame.collect().await.map_err(|error| message(&error));
+    nothing_is_left(session).await;
+    Ok(lines(&batches?))
+}
+
+/// Checks that no task, place, permit or row of any query is left.
+pub async fn nothing_is_left(session: &FarcallSession) {
+    let runtime = session.runtime();
+    let idle = tokio::time::timeout(Duration::from_secs(20), runtime.idle());
+    assert!(idle.await.is_ok(), "a query still runs");
+    assert_eq!(runtime.attempts_in_flight(), 0, "permits");
+    for (function, metrics) in runtime.totals() {
+        let left =
+            (metrics.in_flight(), metrics.buffered_rows(), metrics.pending_ordered_batches());
+        assert_eq!(left, (0, 0, 0), "requests, rows and batches of {function}");
+    }
 }
 
 /// Returns an error as the program prints it.
