@@ -207,6 +207,8 @@ mod tests {
             (DataType::Boolean, "true", "true"),
             (DataType::Boolean, "0", "false"),
             (DataType::Int8, "-128", "-128"),
+            // As CAST has it.
+            (DataType::Int64, " 7", "7"),
             (DataType::UInt64, "18446744073709551615", "18446744073709551615"),
             (DataType::Float64, "1e3", "1000.0"),
             (DataType::Float64, "NaN", "NaN"),
@@ -243,7 +245,6 @@ mod tests {
             (DataType::Int8, "128"),
             (DataType::Int64, "3.5"),
             (DataType::Int64, ""),
-            (DataType::Int64, " 7"),
             (DataType::Float32, "1e39"),
             (DataType::Float64, "1e999"),
             (DataType::Decimal128(4, 2), "1.239"),
