@@ -44,7 +44,7 @@ const SUPERFLUOUS: &[(&str, &str)] = &[
     ("full join", "a condition on a side of a FULL join does not wait for it"),
     (
         "join above",
-        "a call below DISTINCT, a limit, an aggregation, a window or an outer join waits for no join above",
+        "a call below DISTINCT, a limit, an aggregation, a window or an outer join, or in VALUES, waits for no join above",
     ),
     ("guarded read", "a guard that reads the result of a call is not carried down below that call"),
     ("having", "the aggregates of a group are computed together, before HAVING"),

@@ -61,7 +61,8 @@ impl Grammar {
         self.feature("semi join");
     }
 
-    /// Notes a join over a subquery whose rows are put together from others, or over an outer join.
+    /// Notes a join over a subquery whose rows are put together from others, or over an outer join;
+    /// outer joins of VALUES are noted where their kind is known.
     fn join_above(&mut self) {
         let above = ["aggregate", "window", "distinct", "limit", "set operation", "outer join"];
         if above.iter().any(|feature| self.features.contains(feature)) {
@@ -272,6 +273,9 @@ impl Grammar {
             if kind == "FULL JOIN" {
                 self.feature("full join");
             }
+            if kind != "JOIN" && self.features.contains("calls in VALUES") {
+                self.feature("join above");
+            }
             let key = format!("{} = {}", self.random.pick(&columns), self.random.pick(&more));
             columns.extend(more);
             let mut condition = key;
@@ -327,6 +331,9 @@ impl Grammar {
     fn values(&mut self) -> (String, Columns) {
         let width = 1 + self.random.below(2);
         let rows: Vec<String> = (0..1 + self.random.below(3)).map(|_| self.row(width)).collect();
+        if rows.iter().any(|row| row.contains("f(") || row.contains("g(")) {
+            self.feature("calls in VALUES");
+        }
         let alias = self.alias();
         let names: Columns = (1..=width).map(|column| format!("c{column}")).collect();
         let sql = format!("(VALUES {}) AS {alias} ({})", rows.join(", "), names.join(", "));

@@ -25,7 +25,7 @@ async fn explain_shows_the_call_and_the_pairing() {
           TableScan: t projection=[id, x, k]
     ProjectionExec: expr=[id@0 as id, __async_2@4 as b]
       AsyncLookupJoinExec: Left series found=__async_0@3 columns=[__async_1, __async_2] filter=__async_1@3 > k@2
-        AsyncCalcExec: series(x@1) AS __async_0 [async, ordered, batch=1, window=100, calls<=60]
+        AsyncCalcExec: series(x@1) AS __async_0 [async, ordered, batch=1, window=100, timeout=1m/3m, retry=exponential_backoff(3), calls<=60]
           DataSourceExec: partitions=2, partition_sizes=[1, 1]
     ");
 }

@@ -207,8 +207,8 @@ async fn a_hint_sets_the_cache_of_its_table_and_explain_shows_it() {
     let shown = |table: &str| {
         let line = plan.lines().find(|line| line.contains(&format!("AsyncCalcExec: {table}[")));
         let line = line.unwrap_or_else(|| panic!("{plan}"));
-        let cache = line.split("window=100, ").nth(1).unwrap().split(", calls").next().unwrap();
-        cache.trim_end_matches(']').to_owned()
+        let cache = line.split("window=100, ").nth(1).unwrap().split(", timeout").next().unwrap();
+        cache.to_owned()
     };
     assert_eq!(shown("users"), "cache=full, cache_reload_interval=5m");
     let names = "cache=partial, cache_ttl=1h, cache_ttl_after_access=1m, cache_max_rows=1000, \
