@@ -7,7 +7,7 @@
 #![allow(clippy::expect_used)]
 
 #[path = "../tests/it/support/store.rs"]
-#[allow(dead_code)]
+#[allow(dead_code, clippy::panic, clippy::unwrap_used)]
 mod store;
 mod support;
 
