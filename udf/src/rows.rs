@@ -158,12 +158,6 @@ struct Burst<F> {
     return_field: FieldRef,
 }
 
-/// What a row's future said when it was polled for the first time.
-enum Started<'a> {
-    Answered(Result<ScalarValue, CallError>),
-    Waits(EvaluatedRow<'a>),
-}
-
 impl<F: EvalRow> Burst<F> {
     /// Evaluates rows up to the first that waits, hands their answers over, and goes on as the
     /// future of that row; gives no row if none waits.
@@ -182,22 +176,26 @@ impl<F: EvalRow> Burst<F> {
             ctx.request = first + index as u64;
             let mut values = Vec::with_capacity(columns.len());
             for column in &columns {
-                let value = column.get(row);
-                values.push(value.map_err(|error| conversion(name, "an argument", error))?);
+                let read = column.push_to(row, &mut values);
+                read.map_err(|error| conversion(name, "an argument", error))?;
             }
-            let started = poll_fn(|cx| {
+            // An answer is taken where it arrives: to hand it on would cost more than to compute it.
+            let waits = poll_fn(|cx| {
                 Poll::Ready(catch_panic(name, || {
                     let mut future = function.eval(std::mem::take(&mut values), &ctx);
                     match future.as_mut().poll(cx) {
-                        Poll::Ready(answer) => Started::Answered(answer),
-                        Poll::Pending => Started::Waits(future),
+                        Poll::Ready(answer) => {
+                            answers.push(answer);
+                            None
+                        }
+                        Poll::Pending => Some(future),
                     }
                 }))
             });
-            match started.await {
-                Ok(Started::Answered(answer)) => answers.push(answer),
+            match waits.await {
+                Ok(None) => {}
                 Err(panic) => answers.push(Err(panic)),
-                Ok(Started::Waits(future)) => {
+                Ok(Some(future)) => {
                     // Nobody listens any more if the burst was given up.
                     let _ = hand_over.send(answers.finish()?);
                     futures::pending!();
@@ -230,19 +228,27 @@ impl<'a> Answers<'a> {
     }
 
     /// Appends the answer to the next row; a value of another type is an error of its row.
+    #[inline]
     fn push(&mut self, answer: Result<ScalarValue, CallError>) {
-        let appended = answer.and_then(|value| {
-            self.values.append(value).map_err(|value| CallError::WrongType {
-                function: self.function.to_owned(),
-                declared: self.data_type.to_string(),
-                got: value.data_type().to_string(),
-            })
-        });
-        if let Err(error) = appended {
-            self.values.append_null();
-            self.errors.push((self.rows, error));
+        match answer {
+            Ok(value) => {
+                if let Err(value) = self.values.append(value) {
+                    self.fail(CallError::WrongType {
+                        function: self.function.to_owned(),
+                        declared: self.data_type.to_string(),
+                        got: value.data_type().to_string(),
+                    });
+                }
+            }
+            Err(error) => self.fail(error),
         }
         self.rows += 1;
+    }
+
+    #[cold]
+    fn fail(&mut self, error: CallError) {
+        self.values.append_null();
+        self.errors.push((self.rows, error));
     }
 
     fn finish(self) -> Result<BatchAnswer, CallError> {

@@ -29,14 +29,17 @@ macro_rules! scalar_columns {
                 known.unwrap_or_else(|| Self::Other(Arc::clone(array)))
             }
 
-            /// Reads one row.
-            pub(crate) fn get(&self, row: usize) -> Result<ScalarValue> {
-                Ok(match self {
+            /// Appends the value of one row to `values`.
+            #[inline]
+            pub(crate) fn push_to(&self, row: usize, values: &mut Vec<ScalarValue>) -> Result<()> {
+                match self {
                     $(Self::$variant(array) => {
-                        ScalarValue::$variant(<$native as TypedValue>::read(array, row))
+                        let value = <$native as TypedValue>::read(array, row);
+                        values.push(ScalarValue::$variant(value));
                     })+
-                    Self::Other(array) => ScalarValue::try_from_array(array, row)?,
-                })
+                    Self::Other(array) => values.push(ScalarValue::try_from_array(array, row)?),
+                }
+                Ok(())
             }
         }
 
@@ -54,19 +57,22 @@ macro_rules! scalar_columns {
             }
 
             /// Appends a value of the builder's type; gives any other back.
-            fn append(&mut self, value: ScalarValue) -> Result<(), ScalarValue> {
-                match (self, value) {
-                    $((Self::$variant(builder), ScalarValue::$variant(value)) => {
-                        <$native as TypedValue>::append(builder, value);
-                    })+
-                    (Self::Other { null, values }, value)
-                        if null.data_type() == value.data_type() =>
-                    {
+            #[inline]
+            fn append(&mut self, value: ScalarValue) -> Result<(), Box<ScalarValue>> {
+                match self {
+                    $(Self::$variant(builder) => match value {
+                        ScalarValue::$variant(value) => {
+                            <$native as TypedValue>::append(builder, value);
+                            Ok(())
+                        }
+                        other => Err(Box::new(other)),
+                    },)+
+                    Self::Other { null, values } if null.data_type() == value.data_type() => {
                         values.push(value);
+                        Ok(())
                     }
-                    (_, value) => return Err(value),
+                    Self::Other { .. } => Err(Box::new(value)),
                 }
-                Ok(())
             }
 
             fn append_null(&mut self) {
@@ -119,9 +125,10 @@ impl ScalarBuilder {
     /// Appends a value; an untyped NULL is a NULL of every type.
     ///
     /// Errors: a value of another type is given back, and nothing is appended.
-    pub(crate) fn append(&mut self, value: ScalarValue) -> Result<(), ScalarValue> {
+    #[inline]
+    pub(crate) fn append(&mut self, value: ScalarValue) -> Result<(), Box<ScalarValue>> {
         match self.0.append(value) {
-            Err(ScalarValue::Null) => {
+            Err(other) if matches!(*other, ScalarValue::Null) => {
                 self.append_null();
                 Ok(())
             }
@@ -170,7 +177,9 @@ mod tests {
             let mut builder = ScalarBuilder::new(column.data_type()).unwrap();
             let read = ScalarColumn::new(&column);
             for row in 0..column.len() {
-                builder.append(read.get(row).unwrap()).unwrap();
+                let mut values = vec![];
+                read.push_to(row, &mut values).unwrap();
+                builder.append(values.remove(0)).unwrap();
             }
             assert_eq!(builder.finish().unwrap().as_ref(), column.as_ref());
         }
@@ -181,7 +190,7 @@ mod tests {
         for data_type in [DataType::Int64, DataType::Date32, DataType::Utf8] {
             let mut builder = ScalarBuilder::new(&data_type).unwrap();
             let other = ScalarValue::from(true);
-            assert_eq!(builder.append(other.clone()), Err(other));
+            assert_eq!(builder.append(other.clone()), Err(Box::new(other)));
             builder.append(ScalarValue::Null).unwrap();
             builder.append_null();
             assert_eq!(&builder.finish().unwrap(), &new_null_array(&data_type, 2));
