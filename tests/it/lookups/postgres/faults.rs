@@ -12,11 +12,20 @@ const STUBBORN: &str = "'max_attempts' '10000', 'retry_delay' '2ms', 'max_retry_
                         'max_batch_size' '5', 'pool_size' '2'";
 /// The users, each of whom takes some time to be found.
 const SLOW: &str = "ALTER TABLE users RENAME TO all_users;
-    CREATE VIEW users AS SELECT id, name FROM all_users WHERE pg_sleep(0.005) IS NOT NULL";
+    CREATE VIEW users AS SELECT id, name FROM all_users WHERE pg_sleep(0.02) IS NOT NULL";
+
+/// The users, half of whom are not found while somebody holds a lock.
+const GATED: &str = "ALTER TABLE users RENAME TO all_users;
+    CREATE VIEW users AS SELECT id, name FROM all_users
+    WHERE CASE WHEN id < 50 THEN true ELSE pg_advisory_xact_lock_shared(7)::text IS NOT NULL END";
 
 async fn slow_users(database: &Database, options: &str) -> FarcallSession {
+    users(database, SLOW, options).await
+}
+
+async fn users(database: &Database, view: &str, options: &str) -> FarcallSession {
     database.run(USERS).await;
-    database.run(SLOW).await;
+    database.run(view).await;
     let session = session(1, 100);
     database.create(&session, "users", COLUMNS, options).await;
     session
@@ -26,10 +35,13 @@ async fn slow_users(database: &Database, options: &str) -> FarcallSession {
 async fn a_server_that_is_killed_in_the_middle_is_waited_for() {
     let mut store = Store::start("postgres");
     let database = Database::of(&store).await;
-    let session = slow_users(&database, STUBBORN).await;
+    let session = users(&database, GATED, STUBBORN).await;
+    // The crash ends the lock, too.
+    database.run("SELECT pg_advisory_lock(7)").await;
     let copy = session.clone();
     let query = tokio::spawn(async move { rows(&copy, JOIN).await });
-    until("asked", async || counted(&session, "users", "requests").await >= 4).await;
+    let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+    until("waiting", async || database.number(waiting).await > 0).await;
     store.kill();
     until("refused", async || counted(&session, "users", "retries").await >= 2).await;
     store.restart();
