@@ -189,6 +189,7 @@ pub const QUERIES: &[(&str, &[&str])] = &[
             "SELECT f(k) FROM (SELECT DISTINCT k FROM t) q",
             "SELECT DISTINCT ON (k) k, f(x) FROM t ORDER BY k, id",
             "SELECT DISTINCT ON (f(k)) f(k), id FROM t ORDER BY f(k), id",
+            "SELECT DISTINCT ON (k) k, f(x + id) FROM t ORDER BY k, id",
         ],
     ),
     (
