@@ -1,6 +1,5 @@
 //! [`Keys`], the keys of a request in the server's binary form, and where each of them stands.
 
-use std::collections::HashMap;
 use std::error::Error;
 
 use arrow::array::{
@@ -14,6 +13,8 @@ use arrow::datatypes::{
     TimestampNanosecondType, TimestampSecondType,
 };
 use bytes::{BufMut, BytesMut};
+use hashbrown::HashMap;
+use smallvec::SmallVec;
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::decode::{EPOCH_DAYS, EPOCH_MICROS};
@@ -71,12 +72,12 @@ impl Keys {
     }
 
     /// Returns where each key stands in the request, by what the server answers for it.
-    pub(super) fn positions(&self) -> HashMap<Box<[u8]>, u32> {
-        let mut key = Vec::new();
+    pub(super) fn positions(&self) -> HashMap<Identity, u32> {
         let position = |row: &usize| {
+            let mut key = Identity::new();
             let values = self.columns.iter().map(|column| column.value(*row));
             identify(&self.wires, values, &mut key);
-            (key.as_slice().into(), *row as u32)
+            (key, *row as u32)
         };
         self.sent.iter().map(position).collect()
     }
@@ -87,11 +88,14 @@ impl Keys {
     }
 }
 
-/// Writes what a key's values have in common with those of equal keys only.
+/// What equal keys have in common, and no others; short ones need no memory of their own.
+pub(super) type Identity = SmallVec<[u8; 24]>;
+
+/// Writes the identity of a key.
 pub(super) fn identify<'a>(
     wires: &[Wire],
     values: impl Iterator<Item = &'a [u8]>,
-    out: &mut Vec<u8>,
+    out: &mut Identity,
 ) {
     out.clear();
     for (wire, value) in wires.iter().zip(values) {
@@ -101,10 +105,10 @@ pub(super) fn identify<'a>(
         match wire {
             // 1.5 and 1.50 are one number.
             Wire::Numeric if value.len() >= numeric::SCALE.end => {
-                out.extend(&value[..numeric::SCALE.start]);
-                out.extend(&value[numeric::SCALE.end..]);
+                out.extend_from_slice(&value[..numeric::SCALE.start]);
+                out.extend_from_slice(&value[numeric::SCALE.end..]);
             }
-            _ => out.extend(value),
+            _ => out.extend_from_slice(value),
         }
     }
 }

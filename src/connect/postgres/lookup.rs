@@ -6,8 +6,9 @@ use async_trait::async_trait;
 use farcall_udf::{
     ArgBatch, AsyncBatchLookupFunction, CallContext, CallError, FunctionContext, LookupAnswer,
 };
+use smallvec::SmallVec;
 
-use super::encode::{Keys, identify};
+use super::encode::{Identity, Keys, identify};
 use super::source::{Opened, Rows, Source, value};
 
 /// The lookup of one place in a query.
@@ -52,11 +53,14 @@ impl PostgresLookup {
             let positions = keys.positions();
             let statement = connection.prepared(&select.sql).await?;
             let mut rows = connection.query(&statement, keys.parameters()).await?;
-            let mut key = Vec::new();
+            let mut key = Identity::new();
             while let Some(row) = connection.next(&mut rows).await? {
-                let parts = (0..select.key.len()).map(|part| value(name, &row, part));
-                let parts: Option<Vec<&[u8]>> = parts.collect::<Result<_, _>>()?;
-                identify(keys.wires(), parts.into_iter().flatten(), &mut key);
+                let mut parts = SmallVec::<[&[u8]; 4]>::new();
+                for part in 0..select.key.len() {
+                    // No key is NULL, and no NULL is equal to one.
+                    parts.extend(value(name, &row, part)?);
+                }
+                identify(keys.wires(), parts.into_iter(), &mut key);
                 // The server may find rows whose key is equal to it, and is none of those asked for.
                 let Some(position) = positions.get(key.as_slice()) else { continue };
                 if let Some(error) = columns.push(&row)? {
