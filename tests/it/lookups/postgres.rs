@@ -84,7 +84,7 @@ async fn keys_of_several_columns_are_found_together() {
     );
     assert_eq!(rows(&session, &sql).await.unwrap(), ["|60|870.0|"]);
     assert_eq!(
-        rows(&session, &sql.replace(&uuid, &format!("upper({uuid})"))).await.unwrap(),
+        rows(&session, &sql.replace(uuid, &format!("upper({uuid})"))).await.unwrap(),
         ["|0||"]
     );
 }
