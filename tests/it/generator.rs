@@ -47,6 +47,10 @@ const SUPERFLUOUS: &[(&str, &str)] = &[
         "a call below DISTINCT, a limit, an aggregation, a window or an outer join, or in VALUES, waits for no join above",
     ),
     ("guarded read", "a guard that reads the result of a call is not carried down below that call"),
+    (
+        "first rows",
+        "a call that reads several columns, what upstream computes once for all among them, does not wait until the row is chosen",
+    ),
     ("having", "the aggregates of a group are computed together, before HAVING"),
     ("qualify", "a condition on the keys of a window is tested below it, before one on its value"),
 ];

@@ -156,6 +156,7 @@ impl Grammar {
     /// Writes a query for the first row of each group; which that is, a unique column says. Calls read
     /// one column, because those that read several are made for every row.
     fn first_of_groups(&mut self, width: usize) -> String {
+        self.feature("first rows");
         let (from, columns) = self.table(&TABLES[0]);
         let (id, k) = (&columns[0], &columns[2]);
         let mut condition = String::new();

@@ -8,8 +8,8 @@ mod types;
 
 use datafusion_proto::bytes::logical_plan_to_bytes_with_extension_codec;
 
-use crate::support::postgres::{Database, counted, create, session};
-use crate::support::remote::rows;
+use crate::support::postgres::{Database, create, session};
+use crate::support::remote::{counted, rows};
 
 /// Rows `id` of 0 to 99: none of the odd ones, two of those that 4 divides.
 const USERS: &str = "CREATE TABLE users (id bigint, name text);

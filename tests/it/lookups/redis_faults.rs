@@ -5,7 +5,7 @@ use std::time::Duration;
 use farcall::FarcallSession;
 
 use crate::support::redis::{Redis, until, until_in_flight};
-use crate::support::remote::{rows, session};
+use crate::support::remote::{counted, rows, session};
 
 const JOIN: &str = "SELECT t.id, u.name FROM t LEFT JOIN users u ON t.id = u.id ORDER BY t.id";
 const COLUMNS: &str = "id BIGINT, name VARCHAR, PRIMARY KEY (id)";
@@ -49,10 +49,8 @@ async fn a_restart_in_the_middle_is_waited_for() {
     assert_eq!(rows(&session, JOIN).await.unwrap(), expected());
 }
 
-async fn attempts(session: &FarcallSession) -> u64 {
-    let sql = "SELECT value FROM farcall.metrics WHERE function = 'users' AND metric = 'attempts'";
-    let value = rows(session, sql).await.unwrap().remove(0);
-    value.trim_matches('|').parse::<f64>().unwrap() as u64
+async fn attempts(session: &FarcallSession) -> i64 {
+    counted(session, "users", "attempts").await
 }
 
 #[tokio::test]

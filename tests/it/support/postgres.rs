@@ -13,7 +13,6 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::support::remote::add_table;
 use crate::support::store::Store;
-use crate::support::twins::lines;
 
 /// A schema in a server, with a connection of the test's own.
 pub struct Database {
@@ -140,15 +139,4 @@ pub fn session(partitions: usize, rows: i64) -> FarcallSession {
     let session = FarcallSession::builder().with_config(config).build().unwrap();
     add_table(&session, "t", rows, partitions, 1000);
     session
-}
-
-/// Returns what was counted of a function, over all queries of the session, also while one runs.
-pub async fn counted(session: &FarcallSession, function: &str, metric: &str) -> i64 {
-    let sql = format!(
-        "SELECT CAST(sum(value) AS BIGINT) AS v FROM farcall.metrics \
-         WHERE function = '{function}' AND metric = '{metric}'"
-    );
-    let frame = session.sql(&sql).await.unwrap();
-    let rows = lines(&frame.collect().await.unwrap());
-    rows[0].trim_matches('|').parse().unwrap_or_default()
 }

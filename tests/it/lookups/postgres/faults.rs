@@ -3,8 +3,8 @@
 use farcall::FarcallSession;
 
 use super::{COLUMNS, JOIN, USERS, expected};
-use crate::support::postgres::{Database, connect, counted, create, session, until};
-use crate::support::remote::rows;
+use crate::support::postgres::{Database, connect, create, session, until};
+use crate::support::remote::{counted, rows};
 use crate::support::store::Store;
 
 /// Options with which a query outlives a server that is away.
