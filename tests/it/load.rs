@@ -89,7 +89,8 @@ async fn a_server_that_is_gone_for_ten_seconds_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_limited_server_is_used_up_and_hardly_refuses_once_its_limit_is_learned() {
+async fn a_limited_server_hardly_refuses_once_its_limit_is_learned() {
+    // How much of the limit is used is measured where nothing runs beside it: benches/dispatch.rs.
     const LIMIT: usize = 500;
     let server = TestServer::builder().max_requests_per_second(LIMIT);
     let rows_of_20_seconds = 20 * LIMIT as i64;
@@ -99,12 +100,10 @@ async fn a_limited_server_is_used_up_and_hardly_refuses_once_its_limit_is_learne
     let all = rows_of_20_seconds;
     assert_eq!(rows(&session, sql).await.unwrap(), [format!("|{all}|{all}|")]);
     let counts = server.counts();
-    let (warm, last) = (counts.starts[0] + Duration::from_secs(8), *counts.starts.last().unwrap());
+    let warm = counts.starts[0] + Duration::from_secs(8);
     let after = |times: &[Duration]| times.iter().filter(|time| **time >= warm).count();
     let (asked, refused) = (after(&counts.starts), after(&counts.throttled));
     assert!(refused * 100 < asked * 2, "{refused} of {asked} requests were refused");
-    let answered = (asked - refused) as f64 / (last - warm).as_secs_f64();
-    assert!(answered >= 0.9 * LIMIT as f64, "{answered:.0} answers a second of {LIMIT}");
     nothing_is_left_at(&server).await;
 }
 
