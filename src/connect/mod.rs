@@ -9,6 +9,7 @@ pub mod http;
 pub(crate) mod json;
 pub mod local;
 pub mod memory;
+pub(crate) mod pools;
 pub mod postgres;
 pub mod redis;
 pub(crate) mod secrets;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{
@@ -20,6 +20,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use super::error::{Asked, survives};
 use super::options::Server;
 use super::verify;
+use crate::connect::pools::Pools;
 use crate::connect::secrets::Secrets;
 
 /// How long an idle connection is kept.
@@ -28,45 +29,9 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(5);
 /// Statements that a connection keeps prepared; beyond that it forgets all of them.
 const MAX_STATEMENTS: usize = 64;
-/// Pools that are kept though no query uses them.
-const MAX_POOLS: usize = 64;
 /// The part of an attempt's time in which a connection must be found, so that there is time left to
 /// say that there was none.
 const WAITING_SHARE: f64 = 0.9;
-
-/// The pools of one runtime, one for each way to make connections.
-#[derive(Default)]
-pub(super) struct Pools(Mutex<Vec<(Server, Arc<Pool>)>>);
-
-impl Pools {
-    /// Returns the pools of a runtime.
-    pub(super) fn of(runtime: &FarcallRuntime) -> Arc<Self> {
-        match runtime.resource(|| Ok::<_, std::convert::Infallible>(Self::default())) {
-            Ok(pools) => pools,
-            Err(never) => match never {},
-        }
-    }
-
-    /// Returns the pool of a server, made at its first use; nothing is connected yet.
-    ///
-    /// # Errors
-    /// A text that says why connections cannot be set up.
-    pub(super) fn pool(&self, server: &Server) -> Result<Arc<Pool>, String> {
-        let mut pools = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for (_, pool) in pools.iter() {
-            pool.connections.retain(|_, usage| usage.last_used() < IDLE_TIMEOUT);
-        }
-        if let Some((_, pool)) = pools.iter().find(|(known, _)| known == server) {
-            return Ok(Arc::clone(pool));
-        }
-        if pools.len() >= MAX_POOLS {
-            pools.retain(|(_, pool)| Arc::strong_count(pool) > 1);
-        }
-        let pool = Arc::new(Pool::new(server)?);
-        pools.push((server.clone(), Arc::clone(&pool)));
-        Ok(pool)
-    }
-}
 
 /// The connections to one server.
 pub(super) struct Pool {
@@ -84,6 +49,17 @@ impl fmt::Debug for Pool {
 }
 
 impl Pool {
+    /// Returns the pool of a server; nothing is connected yet, and what is idle for long is closed.
+    ///
+    /// # Errors
+    /// A text that says why connections cannot be set up.
+    pub(super) fn of(runtime: &FarcallRuntime, server: &Server) -> Result<Arc<Self>, String> {
+        let close_idle = |pool: &Self| {
+            pool.connections.retain(|_, usage| usage.last_used() < IDLE_TIMEOUT);
+        };
+        Pools::of(runtime).pool(server, || Self::new(server), close_idle)
+    }
+
     fn new(server: &Server) -> Result<Self, String> {
         let tls = verify::connector(server)?;
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };

@@ -13,7 +13,7 @@ use tokio_postgres::types::{FromSql, Type};
 
 use super::decode::{Column, Misfit, column};
 use super::options::PostgresOptions;
-use super::pool::{Connection, Pool, Pools, Users};
+use super::pool::{Connection, Pool, Users};
 use super::statement::{Select, ServerColumn, describe, type_name};
 use super::types::ColumnType;
 use crate::connect::template::environment;
@@ -83,7 +83,7 @@ impl Source {
         let refused = |message| CallError::configuration(&self.name, message);
         let server = self.options.resolve(environment);
         let server = server.map_err(|(option, message)| refused(format!("{option}: {message}")))?;
-        let pool = Pools::of(&ctx.runtime).pool(&server).map_err(refused)?;
+        let pool = Pool::of(&ctx.runtime, &server).map_err(refused)?;
         let opened = Arc::new(Opened { pool, select: OnceCell::new() });
         let mut slot = self.opened.write().unwrap_or_else(PoisonError::into_inner);
         *slot = Some(Arc::clone(&opened));

@@ -1,6 +1,5 @@
 //! [`Pool`], the connections to a server that all tables of a runtime share.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use farcall_udf::FarcallRuntime;
@@ -12,7 +11,7 @@ use tokio_rustls::TlsConnector;
 use super::classify::Failure;
 use super::connection::Connection;
 use super::options::{Server, TlsFiles};
-use crate::connect::tls;
+use crate::connect::{pools, tls};
 
 /// A connection that is being made, or was; whoever needs it waits for the same one.
 type Dial = Shared<BoxFuture<'static, Result<Arc<Connection>, Failure>>>;
@@ -137,33 +136,15 @@ impl Drop for Lease {
     }
 }
 
-/// The pools of one runtime: one for each server and way to reach it.
-#[derive(Debug, Default)]
-pub(super) struct Pools {
-    pools: Mutex<HashMap<Server, Arc<Pool>>>,
-}
+/// The pools of one runtime.
+pub(super) type Pools = pools::Pools<Server, Pool>;
 
-impl Pools {
-    /// Returns the pools of a runtime.
-    pub(super) fn of(runtime: &FarcallRuntime) -> Arc<Self> {
-        let pools = runtime.resource(|| Ok::<_, std::convert::Infallible>(Self::default()));
-        match pools {
-            Ok(pools) => pools,
-            Err(never) => match never {},
-        }
-    }
-
-    /// Returns the pool of a server, made at its first use; nothing is connected yet.
+impl Pool {
+    /// Returns the pool of a server; nothing is connected yet.
     ///
     /// The error names the file that TLS cannot use.
-    pub(super) fn pool(&self, server: Server) -> Result<Arc<Pool>, String> {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(pool) = pools.get(&server) {
-            return Ok(Arc::clone(pool));
-        }
-        let pool = Arc::new(Pool::new(server.clone())?);
-        pools.insert(server, Arc::clone(&pool));
-        Ok(pool)
+    pub(super) fn of(runtime: &FarcallRuntime, server: &Server) -> Result<Arc<Self>, String> {
+        Pools::of(runtime).pool(server, || Self::new(server.clone()), |_| {})
     }
 }
 

@@ -173,7 +173,7 @@ fn equal_servers_share_their_connections() {
         tls: None,
         bounds: Bounds::default(),
     };
-    let pool = |user: &str| Pools::of(&runtime).pool(server(user)).unwrap();
+    let pool = |user: &str| Pool::of(&runtime, &server(user)).unwrap();
     assert!(Arc::ptr_eq(&pool("a"), &pool("a")));
     assert!(!Arc::ptr_eq(&pool("a"), &pool("b")));
     assert!(!format!("{:?} {:?}", pool("a"), Pools::of(&runtime)).contains("hush"));

@@ -16,7 +16,7 @@ use super::decode::Decoder;
 use super::find::find;
 use super::key::{Ambiguous, KeyTemplate};
 use super::options::RedisOptions;
-use super::pool::{Pool, Pools};
+use super::pool::Pool;
 use super::scan::RedisScan;
 use super::text;
 use crate::connect::http::{Owner, bad_option, canonical};
@@ -110,7 +110,7 @@ impl Source {
     /// Finds the server, and the connections that the runtime has to it.
     pub(super) fn open(&self, runtime: &FarcallRuntime) -> Result<Opened, CallError> {
         let opened = self.options.resolve(environment).and_then(|(server, secrets)| {
-            Ok(Opened { pool: Pools::of(runtime).pool(server)?, secrets })
+            Ok(Opened { pool: Pool::of(runtime, &server)?, secrets })
         });
         opened.map_err(|message| CallError::configuration(self.name(), message))
     }
