@@ -8,21 +8,16 @@
 
 #[path = "../tests/it/support/server.rs"]
 mod server;
+mod support;
 
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::Int64Type;
 use datafusion::common::{Result, exec_datafusion_err};
-use datafusion::datasource::MemTable;
-use datafusion::prelude::SessionConfig;
-use farcall::FarcallSession;
 use futures::{StreamExt, TryStreamExt};
 use serde_json::{Value, json};
 use server::TestServer;
+use support::{PAIRS, in_pairs, join_all, median, report, session_with_keys};
 
-const PAIRS: usize = 5;
 const KEYS: usize = 500_000;
 const BATCH: usize = 128;
 const WINDOW: usize = 8;
@@ -43,55 +38,35 @@ async fn compare() {
     println!("  ideal          {:>8.3} s", ideal.as_secs_f64());
     let found = |key: &Value| json!({"id": key, "v": key.as_i64().map(|key| 2 * key + 1)});
     let server = TestServer::builder().answer(found).latency(BASE, PER_KEY).start();
-    let mut seconds = [Vec::new(), Vec::new(), Vec::new()];
-    for pair in 0..PAIRS {
-        let mut times = [0.0; 2];
-        for turn in 0..2 {
-            // Who goes first changes, so that neither always finds the machine as the other left it.
-            let farcall = (pair + turn) % 2 == 0;
-            server.reset();
-            let start = Instant::now();
-            match farcall {
-                true => run_farcall(&server.url()).await,
-                false => run_bare(&server.url()).await,
-            }
-            assert_eq!(server.counts().rows, KEYS, "keys that reached the server");
-            times[usize::from(!farcall)] = start.elapsed().as_secs_f64();
-        }
-        for (all, value) in seconds.iter_mut().zip([times[0], times[1], times[0] / times[1]]) {
-            all.push(value);
-        }
-    }
-    for (name, values) in ["farcall", "bare client", "farcall / bare"].iter().zip(&mut seconds) {
-        values.sort_by(f64::total_cmp);
-        let (least, most) = (values[0], values[PAIRS - 1]);
-        println!("  {name:<14} {:>8.3}   ({least:.3} to {most:.3})", values[PAIRS / 2]);
-    }
+    let asked_for_each = |rival: &str| {
+        assert_eq!(server.counts().rows, KEYS, "keys that reached the server from {rival}");
+        server.reset();
+    };
+    let (mut ours, mut theirs, mut ratios) = in_pairs(
+        PAIRS,
+        async || {
+            run_farcall(&server.url()).await;
+            asked_for_each("farcall");
+        },
+        async || {
+            run_bare(&server.url()).await;
+            asked_for_each("the bare client");
+        },
+    )
+    .await;
+    report("farcall", &mut ours);
+    report("bare client", &mut theirs);
+    println!("  farcall / bare {:>8.3}", median(&mut ratios));
 }
 
 async fn run_farcall(endpoint: &str) {
-    let config = SessionConfig::new().with_target_partitions(2);
-    let session = FarcallSession::builder().with_config(config).build().expect("a session");
-    let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..KEYS as i64));
-    let rows = RecordBatch::try_from_iter([("k", keys)]).expect("a batch");
-    let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).expect("a table");
-    session.context().register_table("t", Arc::new(table)).expect("a table");
+    let session = session_with_keys(KEYS);
     let create = format!(
         "CREATE TABLE u (id BIGINT PRIMARY KEY, v BIGINT) WITH ('connector' = 'http', \
          'endpoint' = '{endpoint}', 'max_batch_size' = '{BATCH}', 'buffer_capacity' = '{WINDOW}')"
     );
     session.sql(&create).await.expect("a lookup table");
-    let frame = session.sql("SELECT t.k, u.v FROM t JOIN u ON t.k = u.id").await.expect("a plan");
-    let mut next = 0_i64;
-    for batch in frame.collect().await.expect("rows") {
-        let (keys, values) = (batch.column(0), batch.column(1));
-        let keys = keys.as_primitive::<Int64Type>().values();
-        for (key, value) in keys.iter().zip(values.as_primitive::<Int64Type>().values()) {
-            assert_eq!((*key, *value), (next, 2 * next + 1));
-            next += 1;
-        }
-    }
-    assert_eq!(next, KEYS as i64, "rows");
+    join_all(&session, KEYS).await;
 }
 
 /// The client that a careful programmer would write for this one job.

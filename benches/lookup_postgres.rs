@@ -11,15 +11,10 @@
 mod store;
 mod support;
 
-use std::sync::Arc;
-
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch};
-use arrow::datatypes::Int64Type;
-use datafusion::datasource::MemTable;
 use farcall::FarcallSession;
 use futures::{StreamExt, TryStreamExt};
 use store::Store;
-use support::{PAIRS, config, in_pairs, median, report};
+use support::{PAIRS, in_pairs, join_all, median, report, session_with_keys};
 use tokio_postgres::{Client, Error, NoTls, Statement};
 
 const KEYS: usize = 500_000;
@@ -48,7 +43,7 @@ async fn compare(store: &Store) {
     }
     let session = session(store).await;
     // Connections are made, statements prepared and pages read before the clock runs.
-    run_farcall(&session).await;
+    join_all(&session, KEYS).await;
     run_loop(&clients).await;
     println!("{KEYS} distinct keys, {BATCH} in a request, {CONNECTIONS} connections");
     // The loop knows that its keys are distinct; farcall does if it is told.
@@ -57,7 +52,7 @@ async fn compare(store: &Store) {
         session.sql(&set).await.expect("an option");
         let (mut ours, mut theirs, mut ratios) = in_pairs(
             PAIRS,
-            async || run_farcall(&session).await,
+            async || join_all(&session, KEYS).await,
             async || run_loop(&clients).await,
         )
         .await;
@@ -69,11 +64,7 @@ async fn compare(store: &Store) {
 }
 
 async fn session(store: &Store) -> FarcallSession {
-    let session = FarcallSession::builder().with_config(config()).build().expect("a session");
-    let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..KEYS as i64));
-    let rows = RecordBatch::try_from_iter([("k", keys)]).expect("a batch");
-    let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).expect("a table");
-    session.context().register_table("t", Arc::new(table)).expect("a table");
+    let session = session_with_keys(KEYS);
     let create = format!(
         "CREATE TABLE u (id BIGINT PRIMARY KEY, v BIGINT) WITH ('connector' = 'postgres', \
          'url' = 'postgres://farcall@127.0.0.1:{}/farcall', 'password' = '{}', \
@@ -82,20 +73,6 @@ async fn session(store: &Store) -> FarcallSession {
     );
     session.sql(&create).await.expect("a lookup table");
     session
-}
-
-async fn run_farcall(session: &FarcallSession) {
-    let frame = session.sql("SELECT t.k, u.v FROM t JOIN u ON t.k = u.id").await.expect("a plan");
-    let mut next = 0_i64;
-    for batch in frame.collect().await.expect("rows") {
-        let (keys, values) = (batch.column(0), batch.column(1));
-        let keys = keys.as_primitive::<Int64Type>().values();
-        for (key, value) in keys.iter().zip(values.as_primitive::<Int64Type>().values()) {
-            assert_eq!((*key, *value), (next, 2 * next + 1));
-            next += 1;
-        }
-    }
-    assert_eq!(next, KEYS as i64, "rows");
 }
 
 async fn connect(store: &Store) -> Client {

@@ -135,3 +135,29 @@ pub async fn ask(client: &reqwest::Client, endpoint: &str, ids: &[i64]) -> Resul
 pub fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
+
+/// Makes a session with a table `t` of keys `k` from 0.
+pub fn session_with_keys(keys: usize) -> FarcallSession {
+    let session = FarcallSession::builder().with_config(config()).build().expect("a session");
+    let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(0..keys as i64));
+    let rows = RecordBatch::try_from_iter([("k", keys)]).expect("a batch");
+    let table = MemTable::try_new(rows.schema(), vec![vec![rows]]).expect("a table");
+    session.context().register_table("t", Arc::new(table)).expect("a table");
+    session
+}
+
+/// Joins `t` with the lookup table `u`, which answers `2 k + 1` to key `k`, and checks every row and
+/// their order.
+pub async fn join_all(session: &FarcallSession, keys: usize) {
+    let frame = session.sql("SELECT t.k, u.v FROM t JOIN u ON t.k = u.id").await.expect("a plan");
+    let mut next = 0_i64;
+    for batch in frame.collect().await.expect("rows") {
+        let (keys, values) = (batch.column(0), batch.column(1));
+        let keys = keys.as_primitive::<Int64Type>().values();
+        for (key, value) in keys.iter().zip(values.as_primitive::<Int64Type>().values()) {
+            assert_eq!((*key, *value), (next, 2 * next + 1));
+            next += 1;
+        }
+    }
+    assert_eq!(next, keys as i64, "rows");
+}
