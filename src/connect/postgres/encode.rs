@@ -1,6 +1,7 @@
 //! [`Keys`], the keys of a request in the server's binary form, and where each of them stands.
 
 use std::error::Error;
+use std::hash::{BuildHasher, Hash, Hasher};
 
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericByteArray, GenericByteViewArray,
@@ -13,8 +14,7 @@ use arrow::datatypes::{
     TimestampNanosecondType, TimestampSecondType,
 };
 use bytes::{BufMut, BytesMut};
-use hashbrown::HashMap;
-use smallvec::SmallVec;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 use super::decode::{EPOCH_DAYS, EPOCH_MICROS};
@@ -71,46 +71,100 @@ impl Keys {
         self.columns.iter().map(column).collect()
     }
 
-    /// Returns where each key stands in the request, by what the server answers for it.
-    pub(super) fn positions(&self) -> HashMap<Identity, u32> {
-        let position = |row: &usize| {
-            let mut key = Identity::new();
-            let values = self.columns.iter().map(|column| column.value(*row));
-            identify(&self.wires, values, &mut key);
-            (key, *row as u32)
-        };
-        self.sent.iter().map(position).collect()
+    /// Finds keys by what the server answers for them.
+    pub(super) fn positions(&self) -> Positions<'_> {
+        Positions { keys: self, next: 0, places: None, hasher: DefaultHashBuilder::default() }
     }
 
-    /// Returns what the columns of the key travel as.
-    pub(super) fn wires(&self) -> &[Wire] {
-        &self.wires
+    fn hash<'v>(&self, hasher: &DefaultHashBuilder, values: impl Iterator<Item = &'v [u8]>) -> u64 {
+        let mut state = hasher.build_hasher();
+        self.wires.iter().zip(values).for_each(|(wire, value)| wire.hash(value, &mut state));
+        state.finish()
+    }
+
+    /// Says whether a key, counted among those that are sent, has these values.
+    fn is(&self, sent: usize, values: &[&[u8]]) -> bool {
+        let Some(row) = self.sent.get(sent) else { return false };
+        let mut parts = self.wires.iter().zip(&self.columns).zip(values);
+        parts.all(|((wire, column), value)| wire.equal(column.value(*row), value))
     }
 }
 
-/// What equal keys have in common, and no others; short ones need no memory of their own.
-pub(super) type Identity = SmallVec<[u8; 24]>;
+/// Where a key stands among those that are sent.
+#[derive(Debug)]
+struct Place {
+    hash: u64,
+    sent: usize,
+}
 
-/// Writes the identity of a key.
-pub(super) fn identify<'a>(
-    wires: &[Wire],
-    values: impl Iterator<Item = &'a [u8]>,
-    out: &mut Identity,
-) {
-    out.clear();
-    for (wire, value) in wires.iter().zip(values) {
-        if wires.len() > 1 {
-            out.extend((value.len() as u32).to_be_bytes());
-        }
-        match wire {
-            // 1.5 and 1.50 are one number.
-            Wire::Numeric if value.len() >= numeric::SCALE.end => {
-                out.extend_from_slice(&value[..numeric::SCALE.start]);
-                out.extend_from_slice(&value[numeric::SCALE.end..]);
+/// Finds keys by what the server answers for them.
+///
+/// A server that goes along an index answers sorted keys in their order: then the next one is the
+/// right one, and nothing has to be found.
+#[derive(Debug)]
+pub(super) struct Positions<'a> {
+    keys: &'a Keys,
+    /// The key that the next row may be of, or the one before it.
+    next: usize,
+    /// All keys, once they are asked for in another order.
+    places: Option<HashTable<Place>>,
+    hasher: DefaultHashBuilder,
+}
+
+impl Positions<'_> {
+    /// Returns the position of the key that has these values, `None` if it was not asked for.
+    pub(super) fn find(&mut self, values: &[&[u8]]) -> Option<usize> {
+        let near = [Some(self.next), self.next.checked_sub(1)];
+        let sent = match near.into_iter().flatten().find(|sent| self.keys.is(*sent, values)) {
+            Some(sent) => sent,
+            None => self.search(values)?,
+        };
+        self.next = sent + 1;
+        Some(self.keys.sent[sent])
+    }
+
+    fn search(&mut self, values: &[&[u8]]) -> Option<usize> {
+        let Self { keys, hasher, .. } = self;
+        let places = self.places.get_or_insert_with(|| {
+            let mut places = HashTable::with_capacity(keys.sent.len());
+            for (sent, row) in keys.sent.iter().enumerate() {
+                let values = keys.columns.iter().map(|column| column.value(*row));
+                let hash = keys.hash(hasher, values);
+                places.insert_unique(hash, Place { hash, sent }, |place| place.hash);
             }
-            _ => out.extend_from_slice(value),
+            places
+        });
+        let hash = keys.hash(hasher, values.iter().copied());
+        let equal = |place: &Place| place.hash == hash && keys.is(place.sent, values);
+        places.find(hash, equal).map(|place| place.sent)
+    }
+}
+
+impl Wire {
+    /// Says whether two values are equal.
+    fn equal(self, one: &[u8], other: &[u8]) -> bool {
+        one == other
+            || self.is_scaled(one) && self.is_scaled(other) && unscaled(one) == unscaled(other)
+    }
+
+    /// Writes what equal values have in common.
+    fn hash(self, value: &[u8], state: &mut impl Hasher) {
+        match self.is_scaled(value) {
+            true => unscaled(value).hash(state),
+            false => value.hash(state),
         }
     }
+
+    /// Says whether a value names a number of digits, which makes no difference to it: 1.5 and 1.50
+    /// are one number.
+    fn is_scaled(self, value: &[u8]) -> bool {
+        self == Wire::Numeric && value.len() >= numeric::SCALE.end
+    }
+}
+
+/// Returns a number without how many of its digits are shown.
+fn unscaled(number: &[u8]) -> (&[u8], &[u8]) {
+    (&number[..numeric::SCALE.start], &number[numeric::SCALE.end..])
 }
 
 /// One column of keys as an array of the server.
@@ -285,4 +339,46 @@ fn is_uuid(text: &[u8]) -> bool {
         _ => matches!(c, b'0'..=b'9' | b'a'..=b'f'),
     };
     text.len() == 36 && text.iter().enumerate().all(fits)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{Decimal128Array, Int64Array};
+
+    use super::*;
+
+    #[test]
+    fn keys_are_found_in_any_order_and_again() {
+        let keys = keys(Arc::new(Int64Array::from(vec![5, 7, 6, 9])), Wire::Int8);
+        let mut positions = keys.positions();
+        let asked = [5, 5, 7, 9, 6, 6, 8, 5];
+        let found = asked.map(|key: i64| positions.find(&[&key.to_be_bytes()]));
+        let expected = [Some(0), Some(0), Some(1), Some(3), Some(2), Some(2), None, Some(0)];
+        assert_eq!(found, expected);
+    }
+
+    #[test]
+    fn a_number_is_found_however_many_digits_it_shows() {
+        let decimals = Decimal128Array::from(vec![150, 200]).with_precision_and_scale(9, 2);
+        let keys = keys(Arc::new(decimals.unwrap()), Wire::Numeric);
+        let encoded = |text: &str, scale| {
+            let mut raw = Vec::new();
+            numeric::encode(text, scale, &mut raw);
+            raw
+        };
+        for (text, scale, position) in [("15", 1, 0), ("1500", 3, 0), ("2", 0, 1), ("20", 1, 1)] {
+            // In turn and, with another key before, by search.
+            assert_eq!(keys.positions().find(&[&encoded(text, scale)]), Some(position), "{text}");
+            let mut positions = keys.positions();
+            assert_eq!(positions.find(&[&encoded("7", 0)]), None);
+            assert_eq!(positions.find(&[&encoded(text, scale)]), Some(position), "{text}");
+        }
+    }
+
+    fn keys(column: ArrayRef, wire: Wire) -> Keys {
+        let rows = column.len();
+        Keys::of(&[column], &[KeyPart { wire, text: KeyText::Any }], rows).unwrap()
+    }
 }

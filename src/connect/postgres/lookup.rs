@@ -8,7 +8,7 @@ use farcall_udf::{
 };
 use smallvec::SmallVec;
 
-use super::encode::{Identity, Keys, identify};
+use super::encode::Keys;
 use super::source::{Opened, Rows, Source, value};
 
 /// The lookup of one place in a query.
@@ -50,23 +50,21 @@ impl PostgresLookup {
         let mut columns = Rows::of(name, select);
         let (mut of_row, mut errors) = (Vec::new(), BTreeMap::new());
         if !keys.is_empty() {
-            let positions = keys.positions();
+            let mut positions = keys.positions();
             let statement = connection.prepared(&select.sql).await?;
             let mut rows = connection.query(&statement, keys.parameters()).await?;
-            let mut key = Identity::new();
             while let Some(row) = connection.next(&mut rows).await? {
                 let mut parts = SmallVec::<[&[u8]; 4]>::new();
                 for part in 0..select.key.len() {
                     // No key is NULL, and no NULL is equal to one.
                     parts.extend(value(name, &row, part)?);
                 }
-                identify(keys.wires(), parts.into_iter(), &mut key);
                 // The server may find rows whose key is equal to it, and is none of those asked for.
-                let Some(position) = positions.get(key.as_slice()) else { continue };
+                let Some(position) = positions.find(&parts) else { continue };
                 if let Some(error) = columns.push(&row)? {
-                    errors.entry(*position as usize).or_insert(error);
+                    errors.entry(position).or_insert(error);
                 }
-                of_row.push(*position);
+                of_row.push(position as u32);
             }
         }
         let answer = LookupAnswer::new(columns.finish()?, of_row);
