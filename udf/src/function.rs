@@ -260,6 +260,7 @@ pub struct ArgBatch {
     fields: Arc<[FieldRef]>,
     return_field: FieldRef,
     num_rows: usize,
+    distinct: bool,
 }
 
 impl ArgBatch {
@@ -272,7 +273,18 @@ impl ArgBatch {
     ) -> Self {
         debug_assert!(columns.iter().all(|column| column.len() == num_rows));
         debug_assert_eq!(columns.len(), fields.len());
-        Self { columns, fields, return_field, num_rows }
+        Self { columns, fields, return_field, num_rows, distinct: false }
+    }
+
+    /// Says that no two rows are equal.
+    pub(crate) fn with_distinct_rows(mut self) -> Self {
+        self.distinct = true;
+        self
+    }
+
+    /// Says whether no two rows are known to be equal.
+    pub(crate) fn is_distinct(&self) -> bool {
+        self.distinct
     }
 
     /// Returns the number of calls.
@@ -307,6 +319,7 @@ impl ArgBatch {
             fields: Arc::clone(&self.fields),
             return_field: Arc::clone(&self.return_field),
             num_rows: len,
+            distinct: self.distinct,
         }
     }
 
@@ -322,6 +335,8 @@ impl ArgBatch {
             fields: Arc::clone(&self.fields),
             return_field: Arc::clone(&self.return_field),
             num_rows: rows.len(),
+            // A position may stand there twice.
+            distinct: false,
         })
     }
 

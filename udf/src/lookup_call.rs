@@ -8,6 +8,7 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, FieldRef, Fields};
 use arrow::row::{RowConverter, SortField};
 use async_trait::async_trait;
+use hashbrown::DefaultHashBuilder;
 use indexmap::IndexMap;
 
 use crate::answer::BatchAnswer;
@@ -210,10 +211,14 @@ struct DistinctKeys {
 impl DistinctKeys {
     /// Finds the distinct keys of a request.
     fn of(args: ArgBatch) -> datafusion_common::Result<Self> {
+        if args.is_distinct() {
+            return Ok(Self { keys: args, of_row: None });
+        }
         let sort = args.columns().iter().map(|column| column.data_type().clone());
         let converter = RowConverter::new(sort.map(SortField::new).collect())?;
         let rows = converter.convert_columns(args.columns())?;
-        let mut first: IndexMap<&[u8], u32> = IndexMap::with_capacity(args.num_rows());
+        let mut first: IndexMap<&[u8], u32, DefaultHashBuilder> =
+            IndexMap::with_capacity_and_hasher(args.num_rows(), DefaultHashBuilder::default());
         let mut of_row = Vec::with_capacity(args.num_rows());
         for row in 0..args.num_rows() {
             let entry = first.entry(rows.row(row).data());

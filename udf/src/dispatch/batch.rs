@@ -300,6 +300,11 @@ impl Batcher {
             std::sync::Arc::clone(first.return_field()),
             num_rows,
         );
+        // Rows are distinct from those of other batches, too, or not at all: see the merger.
+        let args = match parts.iter().all(|part| part.args.is_distinct()) {
+            true => args.with_distinct_rows(),
+            false => args,
+        };
         Ok(Some(Formed { args, calls, arrived }))
     }
 

@@ -7,11 +7,10 @@ use std::time::Duration;
 use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::DataType;
 use lru::LruCache;
-use slab::Slab;
 use tokio::time::Instant;
 
-use crate::dispatch::cached::Cached;
-use crate::dispatch::dedup::{Delivery, ENTRY_BYTES, Followers, Found, Inbox, Lead, deliver};
+use crate::dispatch::cached::{Cached, ENTRY_BYTES};
+use crate::dispatch::dedup::{Delivery, Followers, Found, Inbox, Lead};
 use crate::dispatch::held::HeldBuffers;
 use crate::dispatch::metrics::CallMetrics;
 use crate::error::CallError;
@@ -77,7 +76,8 @@ type Key = Arc<[u8]>;
 #[derive(Debug)]
 struct State {
     /// Calls in flight, by the number that their leader has.
-    leads: Slab<Leading>,
+    leads: HashMap<usize, Leading>,
+    next_lead: usize,
     in_flight: HashMap<Key, usize>,
     kept: LruCache<Key, Kept>,
     held: HeldBuffers,
@@ -134,20 +134,23 @@ impl State {
 
     /// Returns an equal call in flight.
     fn leading(&mut self, key: &[u8]) -> Option<&mut Leading> {
-        self.leads.get_mut(*self.in_flight.get(key)?)
+        self.leads.get_mut(self.in_flight.get(key)?)
     }
 
     /// Adds a call in flight.
     fn lead(&mut self, key: &[u8]) -> Lead {
         let key: Key = key.into();
-        let id = self.leads.insert(Leading { key: Arc::clone(&key), followers: Vec::new() });
+        let id = self.next_lead;
+        self.next_lead += 1;
+        let followers = Followers::default();
+        self.leads.insert(id, Leading { key: Arc::clone(&key), followers });
         self.in_flight.insert(key, id);
         Lead(id)
     }
 
     /// Takes a call that is in flight no longer.
     fn landed(&mut self, Lead(id): Lead) -> Option<Leading> {
-        let leading = self.leads.try_remove(id)?;
+        let leading = self.leads.remove(&id)?;
         self.in_flight.remove(&leading.key);
         Some(leading)
     }
@@ -189,7 +192,8 @@ impl PartialCache {
     /// Makes an empty cache, whose size is counted in `totals`.
     pub(crate) fn new(limits: CacheLimits, is_lookup: bool, totals: Arc<CallMetrics>) -> Self {
         let state = State {
-            leads: Slab::new(),
+            leads: HashMap::new(),
+            next_lead: 0,
             in_flight: HashMap::new(),
             kept: LruCache::unbounded(),
             held: HeldBuffers::default(),
@@ -212,7 +216,7 @@ impl PartialCache {
             if let Some((array, row)) = state.find(key, &self.limits, now) {
                 found(position, Found::Answer(array, row));
             } else if let Some(leading) = state.leading(key) {
-                leading.followers.push((position, Arc::clone(inbox)));
+                leading.followers.add(position, inbox);
                 found(position, Found::Wait);
             } else {
                 found(position, Found::Lead(state.lead(key)));
@@ -226,7 +230,7 @@ impl PartialCache {
         let (mut state, now) = (self.state(), Instant::now());
         for (lead, row) in answers {
             let Some(Leading { key, followers }) = state.landed(lead) else { continue };
-            deliver(followers, |position| Delivery::Value(position, Arc::clone(array), row));
+            followers.deliver(|position| Delivery::Value(position, Arc::clone(array), row));
             match self.rows_found(array, row) {
                 0 if !self.limits.missing_keys => {}
                 rows => state.keep(key, array, row, rows.max(1), now),
@@ -263,7 +267,7 @@ impl PartialCache {
 
     fn end(&self, lead: Lead, delivery: impl Fn(u64) -> Delivery) {
         if let Some(Leading { followers, .. }) = self.state().landed(lead) {
-            deliver(followers, delivery);
+            followers.deliver(delivery);
         }
     }
 

@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use crate::dispatch::metrics::CallMetrics;
 
+/// What an answer costs besides its key and its value: the places in list and map, and the slack of
+/// these as they grow.
+pub(crate) const ENTRY_BYTES: usize = 128;
+
 /// The rows and bytes of one cache, added to those of its function until it is dropped.
 #[derive(Debug)]
 pub(crate) struct Cached {

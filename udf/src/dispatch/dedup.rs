@@ -1,23 +1,20 @@
 //! [`Memo`], the answers given so far within a query, so that equal calls are made once.
 
-use std::collections::VecDeque;
 use std::hash::BuildHasher;
-use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::array::{Array, ArrayRef};
 use datafusion_execution::memory_pool::MemoryReservation;
 use futures::task::AtomicWaker;
 use hashbrown::hash_table::{Entry, HashTable};
-use slab::Slab;
-use smallvec::SmallVec;
 
+use crate::dispatch::call_log::{CallLog, Known};
 use crate::error::CallError;
 use crate::scope::CallSite;
 
-/// What an answer costs besides its key and its value: the places in list, table and queue, and the
-/// slack of these as they grow.
-pub(crate) const ENTRY_BYTES: usize = 128;
+/// What an answer costs besides its key and its value: the places in log and table, and the slack of
+/// these as they grow.
+const ENTRY_BYTES: usize = 64;
 
 /// What became of a call that another one leads.
 #[derive(Debug)]
@@ -69,47 +66,52 @@ pub(crate) enum Found {
 }
 
 /// Calls that wait for an equal one: their positions, and where their deliveries arrive.
-pub(crate) type Followers = Vec<(u64, Arc<Inbox>)>;
+#[derive(Debug, Default)]
+pub(crate) struct Followers(Vec<(u64, Arc<Inbox>)>);
 
-/// Hands something to every call that waits for an equal one.
-pub(crate) fn deliver(followers: Followers, delivery: impl Fn(u64) -> Delivery) {
-    for (position, inbox) in followers {
-        inbox.deliver(delivery(position));
+impl Followers {
+    /// Adds a call.
+    pub(crate) fn add(&mut self, position: u64, inbox: &Arc<Inbox>) {
+        self.0.push((position, Arc::clone(inbox)));
+    }
+
+    /// Hands something to every one of them.
+    pub(crate) fn deliver(self, delivery: impl Fn(u64) -> Delivery) {
+        for (position, inbox) in self.0 {
+            inbox.deliver(delivery(position));
+        }
     }
 }
 
-/// The arguments of a call, encoded so that equal arguments are equal bytes; two numbers need no
-/// memory of their own.
-type Key = SmallVec<[u8; 24]>;
-
-/// A call that was made, or is.
-#[derive(Debug)]
-struct Call {
-    key: Key,
-    state: State,
-}
-
-#[derive(Debug)]
-enum State {
-    InFlight(Followers),
-    Answered { array: ArrayRef, row: usize, bytes: usize },
-}
-
-/// Where a call stands in the list; the hash is kept so that the table grows without reading keys.
+/// Where a call stands in the log; the hash is kept so that the table grows without reading keys.
+///
+/// There is one for each answer that is remembered, anywhere in a large table: half the bytes are
+/// half the misses. Hence the last bits of the call's number.
 #[derive(Debug)]
 struct Place {
-    hash: u64,
-    id: usize,
+    hash: u32,
+    call: u32,
+}
+
+impl Place {
+    /// Returns what the table goes by: it takes the place from the last bits and compares the first.
+    fn spread(hash: u32) -> u64 {
+        u64::from(hash) << 32 | u64::from(hash)
+    }
+
+    fn is_of(&self, call: usize) -> bool {
+        self.call == call as u32
+    }
 }
 
 #[derive(Debug, Default)]
 struct Entries {
-    /// A call keeps its number as long as it is here, so that a leader finds it without its key.
-    calls: Slab<Call>,
+    /// The calls with their keys: arguments, encoded so that equal arguments are equal bytes.
+    log: CallLog,
     by_key: HashTable<Place>,
     hasher: hashbrown::DefaultHashBuilder,
-    /// Answered calls, the oldest first; a call stands there once.
-    answered: VecDeque<usize>,
+    /// Answers to calls before this one are forgotten.
+    oldest: usize,
     bytes: usize,
     /// Where the bytes are accounted, if they belong to a query.
     account: Option<MemoryReservation>,
@@ -117,44 +119,60 @@ struct Entries {
 
 impl Entries {
     /// Finds a call; one that is not there is added as in flight.
-    fn find_or_lead(&mut self, key: &[u8]) -> Result<&mut State, Lead> {
-        let Self { calls, by_key, .. } = self;
-        let hash = self.hasher.hash_one(key);
-        let equal = |place: &Place| {
-            place.hash == hash && calls.get(place.id).is_some_and(|call| call.key.as_slice() == key)
-        };
-        let id = match by_key.entry(hash, equal, |place| place.hash) {
-            Entry::Occupied(place) => place.get().id,
+    fn find_or_lead(&mut self, key: &[u8]) -> Result<Known<'_>, Lead> {
+        let Self { log, by_key, .. } = self;
+        let hash = self.hasher.hash_one(key) as u32;
+        let equal =
+            |place: &Place| place.hash == hash && log.key(log.number(place.call)) == Some(key);
+        let spread = |place: &Place| Place::spread(place.hash);
+        let call = match by_key.entry(Place::spread(hash), equal, spread) {
+            Entry::Occupied(place) => log.number(place.get().call),
             Entry::Vacant(vacant) => {
-                let state = State::InFlight(Vec::new());
-                let id = calls.insert(Call { key: Key::from_slice(key), state });
-                vacant.insert(Place { hash, id });
-                return Err(Lead(id));
+                let call = log.lead(key);
+                vacant.insert(Place { hash, call: call as u32 });
+                return Err(Lead(call));
             }
         };
-        calls.get_mut(id).map(|call| &mut call.state).ok_or(Lead(id))
+        log.known(call).ok_or(Lead(call))
     }
 
-    fn remove(&mut self, id: usize) -> Option<State> {
-        let Call { key, state } = self.calls.try_remove(id)?;
-        let hash = self.hasher.hash_one(key.as_slice());
-        if let Ok(place) = self.by_key.find_entry(hash, |place| place.id == id) {
-            place.remove();
-        }
-        Some(state)
-    }
-
-    fn forget_oldest(&mut self) {
-        if let Some(oldest) = self.answered.pop_front()
-            && let Some(State::Answered { bytes, .. }) = self.remove(oldest)
-        {
-            self.bytes -= bytes;
+    /// Remembers an answer for calls to come, unless younger ones had to make room already.
+    fn answer(&mut self, Lead(call): Lead, array: &ArrayRef, row: usize, row_bytes: usize) {
+        let followers = if call < self.oldest {
+            self.end(Lead(call))
+        } else {
+            self.log.answer(call, array, row, row_bytes).map(|(followers, bytes)| {
+                self.bytes += bytes + ENTRY_BYTES;
+                followers
+            })
+        };
+        if let Some(followers) = followers {
+            followers.deliver(|position| Delivery::Value(position, Arc::clone(array), row));
         }
     }
 
+    /// Forgets a call; returns those that wait for it.
+    fn end(&mut self, Lead(call): Lead) -> Option<Followers> {
+        if let Some(key) = self.log.key(call) {
+            let hash = Place::spread(self.hasher.hash_one(key) as u32);
+            if let Ok(place) = self.by_key.find_entry(hash, |place| place.is_of(call)) {
+                place.remove();
+            }
+        }
+        let ended = self.log.end(call)?;
+        if let Some(bytes) = ended.answer_bytes {
+            self.bytes -= bytes + ENTRY_BYTES;
+        }
+        Some(ended.followers)
+    }
+
+    /// Forgets the oldest answers as long as all take more than that.
     fn forget_beyond(&mut self, max_bytes: usize) {
-        while self.bytes > max_bytes && !self.answered.is_empty() {
-            self.forget_oldest();
+        while self.bytes > max_bytes
+            && let Some(call) = self.log.next_answered(self.oldest)
+        {
+            self.end(Lead(call));
+            self.oldest = call + 1;
         }
     }
 
@@ -203,9 +221,9 @@ impl Memo {
         for (position, key) in keys {
             let what = match entries.find_or_lead(key) {
                 Err(lead) => Found::Lead(lead),
-                Ok(State::Answered { array, row, .. }) => Found::Answer(Arc::clone(array), *row),
-                Ok(State::InFlight(followers)) => {
-                    followers.push((position, Arc::clone(inbox)));
+                Ok(Known::Answered(array, row)) => Found::Answer(Arc::clone(array), row),
+                Ok(Known::InFlight(followers)) => {
+                    followers.add(position, inbox);
                     Found::Wait
                 }
             };
@@ -222,15 +240,8 @@ impl Memo {
             .get_slice_memory_size()
             .unwrap_or_else(|_| array.get_buffer_memory_size())
             .div_ceil(array.len().max(1));
-        for (Lead(id), row) in answers {
-            let Some(call) = entries.calls.get_mut(id) else { continue };
-            let bytes = call.key.len() + row_bytes + ENTRY_BYTES;
-            let answered = State::Answered { array: Arc::clone(array), row, bytes };
-            if let State::InFlight(followers) = mem::replace(&mut call.state, answered) {
-                deliver(followers, |position| Delivery::Value(position, Arc::clone(array), row));
-            }
-            entries.answered.push_back(id);
-            entries.bytes += bytes;
+        for (lead, row) in answers {
+            entries.answer(lead, array, row, row_bytes);
         }
         entries.forget_beyond(self.max_bytes);
         entries.settle_account();
@@ -251,10 +262,10 @@ impl Memo {
         self.end(lead, Delivery::Orphaned);
     }
 
-    fn end(&self, Lead(id): Lead, delivery: impl Fn(u64) -> Delivery) {
+    fn end(&self, lead: Lead, delivery: impl Fn(u64) -> Delivery) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(State::InFlight(followers)) = entries.remove(id) {
-            deliver(followers, delivery);
+        if let Some(followers) = entries.end(lead) {
+            followers.deliver(delivery);
         }
     }
 }
@@ -313,15 +324,31 @@ mod tests {
     }
 
     #[test]
-    fn a_forgotten_call_leaves_its_number_to_the_next() {
+    fn an_answer_that_comes_after_younger_ones_were_forgotten_is_not_remembered() {
         let (memo, inbox) = (Memo::new(0), Arc::new(Inbox::default()));
-        for key in [b"a", b"b", b"a"] {
-            let Found::Lead(lead) = look(&memo, &inbox, 0, key) else { panic!("no lead") };
-            assert_eq!(lead.0, 0);
-            memo.complete([(lead, 0)].into_iter(), &ints(1));
+        let Found::Lead(slow) = look(&memo, &inbox, 0, b"a") else { panic!("no lead") };
+        let Found::Lead(fast) = look(&memo, &inbox, 1, b"b") else { panic!("no lead") };
+        assert!(matches!(look(&memo, &inbox, 2, b"a"), Found::Wait));
+        memo.complete([(fast, 0)].into_iter(), &ints(1));
+        memo.complete([(slow, 0)].into_iter(), &ints(1));
+        let deliveries = inbox.take(&Context::from_waker(Waker::noop()));
+        assert!(matches!(deliveries.as_slice(), [Delivery::Value(2, _, 0)]));
+        assert!(matches!(look(&memo, &inbox, 3, b"a"), Found::Lead(_)));
+    }
+
+    #[test]
+    fn what_is_forgotten_leaves_nothing_behind() {
+        let (memo, inbox) = (Memo::new(0), Arc::new(Inbox::default()));
+        for round in 0..3 {
+            let leads: Vec<Lead> = (0..1000_u32)
+                .map(|key| match look(&memo, &inbox, 0, &key.to_be_bytes()) {
+                    Found::Lead(lead) => lead,
+                    other => panic!("{round}: {other:?}"),
+                })
+                .collect();
+            memo.complete(leads.into_iter().zip(0..), &ints(1000));
             let entries = memo.entries.lock().unwrap();
-            let held = (entries.calls.len(), entries.by_key.len(), entries.answered.len());
-            assert_eq!((held, entries.bytes), ((0, 0, 0), 0));
+            assert_eq!((entries.by_key.len(), entries.bytes), (0, 0));
         }
     }
 

@@ -10,7 +10,8 @@ use hashbrown::HashMap;
 
 use crate::dispatch::answers::Answers;
 use crate::dispatch::batch::CallRuns;
-use crate::dispatch::dedup::{Delivery, Found, Inbox, Lead};
+use crate::dispatch::dedup::{Delivery, Found, Inbox};
+use crate::dispatch::leading::Leading;
 use crate::dispatch::request::Replaced;
 use crate::dispatch::retry::RetryPolicy;
 use crate::error::CallError;
@@ -41,7 +42,7 @@ pub(crate) struct Merger {
     converter: RowConverter,
     inbox: Arc<Inbox>,
     /// Calls that others may wait for.
-    leading: HashMap<u64, Lead>,
+    leading: Leading,
     /// Calls that wait for others, with their arguments in case they must lead after all.
     following: HashMap<u64, (Arc<ArgBatch>, usize)>,
 }
@@ -73,12 +74,13 @@ impl Merger {
             site: Arc::clone(site),
             converter,
             inbox: Arc::default(),
-            leading: HashMap::new(),
+            leading: Leading::default(),
             following: HashMap::new(),
         }))
     }
 
-    /// Returns the calls that must be made; `answer` gets those that were answered before.
+    /// Returns the calls that must be made, which are distinct also from all that were returned and
+    /// are not answered; `answer` gets those that were answered before.
     pub(crate) fn sort_out(
         &mut self,
         args: ArgBatch,
@@ -128,19 +130,22 @@ impl Merger {
             }
         }
         if lead_rows.len() == args.num_rows() {
-            return Ok((args.as_ref().clone(), lead_calls));
+            return Ok((args.as_ref().clone().with_distinct_rows(), lead_calls));
         }
         let args = args
             .take(&UInt32Array::from(lead_rows))
             .map_err(|error| conversion(site.function().name(), "an argument", error))?;
-        Ok((args, lead_calls))
+        Ok((args.with_distinct_rows(), lead_calls))
     }
 
     /// Remembers answers and hands them to whoever waits for them.
     pub(crate) fn answered(&mut self, calls: &CallRuns, values: &ArrayRef) {
-        let leading = &mut self.leading;
-        let keys = calls.positions().enumerate();
-        let answers = keys.filter_map(|(row, position)| Some((leading.remove(&position)?, row)));
+        let (leading, mut offset) = (&mut self.leading, 0);
+        let answers = calls.iter().flat_map(|run| {
+            let first = offset;
+            offset += run.len;
+            leading.take(run.position, run.len).map(move |(lead, row)| (lead, first + row))
+        });
         self.answers.complete(answers, values);
         if let Some(cache) = self.answers.cache() {
             self.site.metrics.site().set_cached(cache.size());
@@ -149,13 +154,16 @@ impl Merger {
 
     /// Hands failures to whoever waits for the same.
     pub(crate) fn replaced(&mut self, replaced: &Replaced) {
-        for (row, position) in replaced.calls.positions().enumerate() {
-            let Some(lead) = self.leading.remove(&position) else { continue };
-            if replaced.fallback {
-                self.answers.hand_on(lead, &replaced.values, row);
-            } else {
-                self.answers.fail(lead, &replaced.error, &self.site);
+        let mut offset = 0;
+        for run in replaced.calls.iter() {
+            for (lead, row) in self.leading.take(run.position, run.len) {
+                if replaced.fallback {
+                    self.answers.hand_on(lead, &replaced.values, offset + row);
+                } else {
+                    self.answers.fail(lead, &replaced.error, &self.site);
+                }
             }
+            offset += run.len;
         }
     }
 
@@ -195,8 +203,6 @@ fn tries_like(one: &Arc<CallSite>, other: &Arc<CallSite>) -> bool {
 
 impl Drop for Merger {
     fn drop(&mut self) {
-        for (_, lead) in self.leading.drain() {
-            self.answers.abandon(lead);
-        }
+        self.leading.drain().for_each(|lead| self.answers.abandon(lead));
     }
 }

@@ -13,8 +13,7 @@ use arrow::row::{RowConverter, SortField};
 use datafusion_execution::memory_pool::{MemoryLimit, MemoryPool, MemoryReservation};
 
 use crate::dispatch::cache::CacheLimits;
-use crate::dispatch::cached::Cached;
-use crate::dispatch::dedup::ENTRY_BYTES;
+use crate::dispatch::cached::{Cached, ENTRY_BYTES};
 use crate::dispatch::held::HeldBuffers;
 use crate::error::CallError;
 use crate::function::ArgBatch;
