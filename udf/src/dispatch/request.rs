@@ -1,4 +1,4 @@
-//! [`settle`], the life of one request: permit, attempt, time-out, classify, back off, isolate.
+//! [`settle`], the life of one request: attempted until it is answered, or isolated, or replaced.
 
 use std::ops::Range;
 use std::panic::AssertUnwindSafe;
@@ -15,13 +15,13 @@ use tokio::time::Instant;
 
 use crate::answer::BatchAnswer;
 use crate::context::CallContext;
+use crate::dispatch::attempts::{Attempts, Failure, Verdict};
 use crate::dispatch::batch::CallRuns;
 use crate::dispatch::limit::Outcome;
 use crate::dispatch::miss::{mark_misses, missed};
 use crate::dispatch::replace::{fallback, fit, is_timeout, replacement};
-use crate::dispatch::retry::RetryPolicy;
-use crate::dispatch::timeout::{Attempt, Deadline, after, within};
-use crate::error::{CallError, ErrorClass};
+use crate::dispatch::timeout::{Attempt, after, within};
+use crate::error::CallError;
 use crate::function::{ArgBatch, AsyncFunction};
 use crate::rows::{PendingRow, conversion, panicked};
 use crate::scope::{CallSite, QueryScope};
@@ -66,69 +66,15 @@ pub(crate) async fn settle(
     }
     let _in_flight = site.metrics.enter();
     let Request { args, calls, number, started, failed, window: _window } = request;
-    let mut runner = Runner {
-        policy: RetryPolicy::of(&site),
-        // The calls of a request that failed together must not come back together.
-        random: fastrand::Rng::new(),
-        isolating: false,
-        settled: Settled::default(),
-        number,
-        site,
-        scope,
-    };
+    let mut runner = Runner { isolating: false, settled: Settled::default(), number, site, scope };
     runner.call(args, calls, started, failed).await?;
     Ok(runner.settled)
 }
 
-/// The attempts at one request.
-#[derive(Debug, Default)]
-struct Tries {
-    /// Those that count against `max_attempts`.
-    attempts: u32,
-    /// Those that were throttled.
-    throttled: u32,
-}
-
-impl Tries {
-    fn made(&self) -> u32 {
-        self.attempts.saturating_add(self.throttled)
-    }
-}
-
-/// Why some calls have no answer yet.
-struct Failure {
-    error: CallError,
-    /// How long the remote side asks to wait, over all calls of the request.
-    asked: Option<Duration>,
-    /// Whether the request has no time left.
-    out_of_time: bool,
-}
-
-impl Failure {
-    fn new(error: CallError) -> Self {
-        Self { asked: error.retry_after(), error, out_of_time: false }
-    }
-
-    /// Adds the failure of another row of the same request.
-    fn add(&mut self, error: CallError) {
-        self.asked = self.asked.max(error.retry_after());
-        // One row that was not throttled makes the attempt count, and one that failed says more
-        // than one that is not there.
-        if self.is_throttled() || self.error.is_lookup_miss() {
-            self.error = error;
-        }
-    }
-
-    fn is_throttled(&self) -> bool {
-        self.error.class() == ErrorClass::Throttled
-    }
-}
-
+/// Brings a request to its end, in parts if need be.
 struct Runner {
     site: Arc<CallSite>,
     scope: Arc<QueryScope>,
-    policy: RetryPolicy,
-    random: fastrand::Rng,
     number: u64,
     /// Whether the request is a part of one that was refused.
     isolating: bool,
@@ -136,8 +82,7 @@ struct Runner {
 }
 
 impl Runner {
-    /// Attempts a request until it is answered or has failed for good; the one place that owns the
-    /// order permit, attempt, time-out, classify, back off.
+    /// Attempts a request until it is answered or has failed for good.
     async fn call(
         &mut self,
         mut args: ArgBatch,
@@ -145,26 +90,21 @@ impl Runner {
         mut started: Option<PendingRow>,
         mut failed: Option<CallError>,
     ) -> Result<(), CallError> {
-        let mut deadline = Deadline::new(self.site.options.timeout());
-        let mut tries = Tries::default();
-        let mut last = None;
+        let mut attempts = Attempts::new(&self.site, self.isolating);
         self.site.limiter.count_request();
         loop {
-            tries.attempts += 1;
             let failure = match failed.take() {
                 Some(error) => {
-                    deadline.got_permit(Duration::ZERO);
+                    attempts.begun();
                     Failure::new(error)
                 }
                 None => {
-                    let asked = Instant::now();
-                    let permit = self.site.limiter.acquire(self.site.priority).await;
-                    deadline.got_permit(asked.elapsed());
-                    let answer = self.attempt(&args, tries.made(), started.take(), &deadline).await;
+                    let permit = attempts.begin().await;
+                    let answer = self.attempt(&args, started.take(), &attempts).await;
                     permit.settle(outcome(&answer));
                     match answer {
                         Err(failure) => failure,
-                        Ok(answer) => match self.keep(answer, &calls, &tries)? {
+                        Ok(answer) => match self.keep(answer, &calls, &attempts)? {
                             None => return Ok(()),
                             Some((rest, failure)) => {
                                 if rest.len() < args.num_rows() {
@@ -184,30 +124,14 @@ impl Runner {
             if failure.error.class().ends_query() {
                 return Err(failure.error);
             }
-            if failure.is_throttled() {
-                // Being throttled uses up no attempt.
-                self.site.metrics.add_throttled(1);
-                tries.attempts -= 1;
-                tries.throttled += 1;
-            }
-            if failure.out_of_time {
-                // The attempt that was cut off says nothing; the one before it may.
-                let error = self.out_of_time(tries.made(), last);
-                return self.replace(&args, calls, error).await;
-            }
-            if tries.attempts < self.max_attempts(&failure.error) {
-                if self.back_off(&failure, &tries, &deadline).await {
-                    self.site.metrics.add_retries(1);
-                    last = Some(failure.error);
-                    continue;
+            let error = match attempts.after(failure).await {
+                Verdict::Again => continue,
+                Verdict::OutOfTime(error) => error,
+                Verdict::Exhausted(error) if attempts.isolates(&error) && args.num_rows() > 1 => {
+                    return self.bisect(args, calls).await;
                 }
-                let error = self.out_of_time(tries.made(), Some(failure.error));
-                return self.replace(&args, calls, error).await;
-            }
-            if self.policy.isolates(&failure.error) && args.num_rows() > 1 {
-                return self.bisect(args, calls).await;
-            }
-            let error = self.sum_up(failure.error, &tries);
+                Verdict::Exhausted(error) => attempts.sum_up(error),
+            };
             return self.replace(&args, calls, error).await;
         }
     }
@@ -220,24 +144,14 @@ impl Runner {
         self.number = self.site.next_request.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// Returns the attempts that an error may use up; the parts of a malformed answer are asked for
-    /// once, because the whole was asked for twice.
-    fn max_attempts(&self, error: &CallError) -> u32 {
-        match error.class() {
-            ErrorClass::Malformed if self.isolating => 1,
-            _ => self.policy.max_attempts(error),
-        }
-    }
-
     async fn attempt(
         &self,
         args: &ArgBatch,
-        attempt: u32,
         started: Option<PendingRow>,
-        deadline: &Deadline,
+        attempts: &Attempts,
     ) -> Result<BatchAnswer, Failure> {
         let attempt_timeout = self.site.options.attempt_timeout();
-        let left = deadline.left();
+        let (attempt, left) = (attempts.made(), attempts.time_left());
         let begun = Instant::now();
         let ctx = self.context(attempt, after(begun, attempt_timeout.min(left)));
         self.site.metrics.add_attempts(1);
@@ -272,8 +186,7 @@ impl Runner {
             }
             Attempt::OutOfTime => {
                 self.site.metrics.add_timeouts(1);
-                let error = self.out_of_time(attempt, None);
-                Err(Failure { out_of_time: true, ..Failure::new(error) })
+                Err(Failure::out_of_time(attempts.out_of_time(None)))
             }
         }
     }
@@ -282,34 +195,12 @@ impl Runner {
         call_context(&self.scope, &self.site, self.number, attempt, deadline)
     }
 
-    fn out_of_time(&self, attempts: u32, last: Option<CallError>) -> CallError {
-        CallError::Timeout {
-            function: self.name().to_owned(),
-            timeout: self.site.options.timeout(),
-            attempts,
-            last: last.map(Box::new),
-        }
-    }
-
-    /// Says how often a call was tried, if it was tried more than once.
-    fn sum_up(&self, error: CallError, tries: &Tries) -> CallError {
-        if tries.made() <= 1 {
-            return error;
-        }
-        CallError::AttemptsExhausted {
-            function: self.name().to_owned(),
-            attempts: tries.attempts,
-            max_attempts: self.max_attempts(&error),
-            last: Box::new(error),
-        }
-    }
-
     /// Keeps the rows that were answered; returns those to be tried again, with the reason.
     fn keep(
         &mut self,
         answer: BatchAnswer,
         calls: &CallRuns,
-        tries: &Tries,
+        attempts: &Attempts,
     ) -> Result<Option<(UInt32Array, Failure)>, CallError> {
         self.site.metrics.add_usage(answer.usage());
         let (values, errors) = answer.into_parts();
@@ -324,14 +215,14 @@ impl Runner {
                 return Err(error);
             }
             bad[row] = true;
-            if tries.attempts < self.max_attempts(&error) {
+            if attempts.may_repeat(&error) {
                 again.push(row as u32);
                 match &mut failure {
                     Some(failure) => failure.add(error),
                     None => failure = Some(Failure::new(error)),
                 }
             } else {
-                let error = self.sum_up(error, tries);
+                let error = attempts.sum_up(error);
                 self.replace_now(1, calls.slice(row, 1), error)?;
             }
         }
@@ -343,25 +234,6 @@ impl Runner {
             self.settled.answered.push((pick(calls, &good), kept));
         }
         Ok(failure.map(|failure| (UInt32Array::from(again), failure)))
-    }
-
-    /// Waits before the next attempt; `false` if the time is up before.
-    async fn back_off(&mut self, failure: &Failure, tries: &Tries, deadline: &Deadline) -> bool {
-        let delay = match failure.asked {
-            Some(asked) => asked,
-            None => self.policy.delay(tries.made(), &failure.error, &mut self.random),
-        };
-        // A refusal for a limit is not a sign of trouble, and the limit bounds it already.
-        let delay = match failure.is_throttled() {
-            true => delay,
-            false => delay.max(self.site.limiter.count_retry()),
-        };
-        let left = deadline.left();
-        tokio::time::sleep(delay.min(left)).await;
-        if delay >= left {
-            self.site.metrics.add_timeouts(1);
-        }
-        delay < left
     }
 
     /// Halves a refused request until the bad row stands alone; answers already paid for are kept.

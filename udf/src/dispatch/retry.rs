@@ -45,6 +45,11 @@ impl RetryPolicy {
         }
     }
 
+    /// Says whether an attempt that was refused for a limit is made again without being counted.
+    pub(crate) fn repeats_throttled(&self) -> bool {
+        self.repeats
+    }
+
     /// Returns the attempts that an error of this class may use up in total.
     pub(crate) fn max_attempts(&self, error: &CallError) -> u32 {
         match error.class() {

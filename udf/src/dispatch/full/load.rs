@@ -1,21 +1,21 @@
-//! [`Load`], how a whole table is read: permit, attempt, time-out, classify, back off.
+//! [`Load`], how a whole table is read: attempted until it is here, or cannot be had.
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::time::Duration;
 
 use datafusion_execution::memory_pool::{MemoryConsumer, MemoryPool};
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
+use tokio_util::sync::DropGuard;
 
 use crate::answer::RateHints;
 use crate::context::FunctionContext;
+use crate::dispatch::attempts::{Attempts, Failure, Verdict};
 use crate::dispatch::cache::CacheLimits;
 use crate::dispatch::cached::Cached;
 use crate::dispatch::full::table::{FullTable, TableBuilder};
 use crate::dispatch::limit::Outcome;
-use crate::dispatch::retry::RetryPolicy;
-use crate::error::{CallError, ErrorClass};
+use crate::error::CallError;
 use crate::lookup_reader::WholeTable;
 use crate::rows::panicked;
 use crate::scope::CallSite;
@@ -28,20 +28,21 @@ pub(super) struct Load {
     pub(super) whole: WholeTable,
     pub(super) site: Arc<CallSite>,
     pub(super) ctx: FunctionContext,
+    /// Tells the reader that nobody waits any more.
+    pub(super) _end: DropGuard,
     pub(super) memory: Arc<dyn MemoryPool>,
 }
 
 impl Load {
     /// Reads the table, again where a failure may pass.
     pub(super) async fn run(self, limits: &CacheLimits) -> Result<Arc<FullTable>, CallError> {
-        let policy = RetryPolicy::of(&self.site);
-        let (mut random, begun) = (fastrand::Rng::new(), Instant::now());
-        let mut attempts = 0;
+        let mut attempts = Attempts::new(&self.site, false);
+        self.site.limiter.count_request();
         loop {
-            attempts += 1;
-            let permit = self.site.limiter.acquire(self.site.priority).await;
+            let permit = attempts.begin().await;
             let started = Instant::now();
-            let loaded = AssertUnwindSafe(self.attempt(limits, attempts)).catch_unwind().await;
+            let loaded = AssertUnwindSafe(self.attempt(limits, attempts.made())).catch_unwind();
+            let loaded = loaded.await;
             let loaded = loaded
                 .unwrap_or_else(|payload| Err(panicked(self.site.function().name(), payload)));
             self.site.metrics.add_cache_load(started.elapsed(), loaded.is_ok());
@@ -54,29 +55,15 @@ impl Load {
                 Err(error) => error,
             };
             permit.settle(Outcome::of(&error));
-            if error.class().ends_query() || attempts >= policy.max_attempts(&error) {
-                return Err(sum_up(self.site.function().name(), error, attempts, &policy));
+            if error.class().ends_query() {
+                return Err(error);
             }
-            let delay = policy.delay(attempts, &error, &mut random);
-            self.wait(delay, begun, attempts, error).await?;
+            match attempts.after(Failure::new(error)).await {
+                Verdict::Again => {}
+                Verdict::OutOfTime(error) => return Err(error),
+                Verdict::Exhausted(error) => return Err(attempts.sum_up(error)),
+            }
         }
-    }
-
-    /// Waits before the next attempt, if it begins in time.
-    async fn wait(
-        &self,
-        delay: Duration,
-        begun: Instant,
-        attempts: u32,
-        error: CallError,
-    ) -> Result<(), CallError> {
-        let timeout = self.site.options.timeout();
-        if begun.elapsed() + delay >= timeout {
-            let (function, last) = (self.site.function().name().to_owned(), Some(Box::new(error)));
-            return Err(CallError::Timeout { function, timeout, attempts, last });
-        }
-        tokio::time::sleep(delay).await;
-        Ok(())
     }
 
     async fn attempt(&self, limits: &CacheLimits, attempt: u32) -> Result<FullTable, CallError> {
@@ -101,18 +88,5 @@ impl Load {
             timeout,
             attempt,
         })
-    }
-}
-
-/// Says how often a table was tried to be read, if more than once.
-fn sum_up(function: &str, error: CallError, attempts: u32, policy: &RetryPolicy) -> CallError {
-    if attempts <= 1 || error.class() == ErrorClass::Throttled {
-        return error;
-    }
-    CallError::AttemptsExhausted {
-        function: function.to_owned(),
-        attempts,
-        max_attempts: policy.max_attempts(&error),
-        last: Box::new(error),
     }
 }

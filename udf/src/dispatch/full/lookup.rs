@@ -58,7 +58,7 @@ impl FullLookup {
         Ok(Some(Self {
             site: Arc::clone(site),
             scope: Arc::clone(scope),
-            cache: scope.runtime().full_cache(site, fields),
+            cache: scope.runtime().full_cache(site, fields, scope.parameters()),
             reader: Arc::clone(reader),
             loading: None,
             waiting: VecDeque::new(),
@@ -108,11 +108,13 @@ impl FullLookup {
             let whole = (self.reader)().map_err(|error| {
                 CallError::configuration(self.site.function().name(), error.strip_backtrace())
             })?;
+            // Others may wait for the same rows: that this query ends early is not their concern.
+            let cancellation = CancellationToken::new();
             Ok(Load {
                 whole,
                 site: Arc::clone(&self.site),
-                // Others may wait for the same rows: that this query ends early is not their concern.
-                ctx: self.scope.function_context(CancellationToken::new()),
+                ctx: self.scope.function_context(cancellation.clone()),
+                _end: cancellation.drop_guard(),
                 memory: Arc::clone(self.scope.memory()),
             })
         })

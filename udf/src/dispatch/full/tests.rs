@@ -79,6 +79,16 @@ async fn a_failure_that_may_pass_is_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn being_throttled_uses_up_no_attempt() {
+    let gone = CallError::transient("users", "503");
+    let shop = (0..3).fold(Shop::default(), |shop, _| shop.then(Step::Fail(throttled())));
+    let shop = shop.then(Step::Fail(gone.clone()));
+    let (rows, metrics) = shop.ask([Some(1)], full().with_max_attempts(2)).await;
+    assert_eq!(rows.unwrap(), ["1: 5.0"]);
+    assert_eq!((metrics.throttled, metrics.retries), (3, 4));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_failure_that_stays_ends_the_query_at_once() {
     let shop = Shop::default().then(Step::Fail(CallError::configuration("users", "401")));
     let error = shop.ask([Some(1)], full()).await.0.unwrap_err();

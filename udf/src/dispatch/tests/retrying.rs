@@ -131,6 +131,20 @@ async fn side_effects_are_repeated_with_consent_alone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn side_effects_are_not_repeated_when_they_are_throttled_either() {
+    for (options, attempts) in [(batches(1), 1), (batches(1).with_max_attempts(1), 2)] {
+        let throttled =
+            CallError::Throttled { function: "f".into(), message: "429".into(), retry_after: None };
+        let (function, seen) = ScriptedFunction::new("f")
+            .with_declaration(|declaration| declaration.with_side_effects(true))
+            .with_script([Step::Fail(ms(1), throttled)])
+            .build();
+        let answered = one(&function, options).call([1]).await.is_ok();
+        assert_eq!((seen.attempts().len(), answered), (attempts, attempts == 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn only_the_rows_that_failed_are_sent_again() {
     let step = Step::FailRow(1, CallError::transient("f", "503"));
     let (function, seen) = ScriptedFunction::new("f").with_script([step]).build();
