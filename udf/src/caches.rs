@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef};
 
+use crate::context::Parameters;
 use crate::dispatch::cache::CacheLimits;
 use crate::function::AsyncFunction;
 use crate::scope::CallSite;
@@ -12,21 +13,32 @@ use crate::scope::CallSite;
 /// Caches of one function: of its versions, of what queries read of a lookup table, of several
 /// limits. More than these a runtime keeps only while queries use them.
 const MAX_CACHES: usize = 8;
+/// Caches of all functions together: a table that was dropped leaves its cache behind, which goes
+/// when so many others were used since.
+const MAX_CACHES_IN_ALL: usize = 128;
 
-/// What is cached: the function with version and recipe, the types of arguments and answer, and how
-/// much of it for how long.
+/// What is cached: the function with version and recipe, the types of arguments and answer, the
+/// parameters that it is told, and how much of it for how long.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub(crate) struct CacheKey {
     function: AsyncFunction,
     types: Vec<DataType>,
+    /// What one tenant is answered is not another one's.
+    parameters: Parameters,
     limits: CacheLimits,
 }
 
 impl CacheKey {
-    pub(crate) fn new(site: &CallSite, fields: &[FieldRef], limits: CacheLimits) -> Self {
+    pub(crate) fn new(
+        site: &CallSite,
+        fields: &[FieldRef],
+        parameters: &Parameters,
+        limits: CacheLimits,
+    ) -> Self {
         let types = fields.iter().map(|field| field.data_type().clone());
         let types = types.chain([site.data_type().clone()]).collect();
-        Self { function: site.function().clone(), types, limits }
+        let (function, parameters) = (site.function().clone(), Arc::clone(parameters));
+        Self { function, types, parameters, limits }
     }
 }
 
@@ -58,19 +70,23 @@ impl<T> Caches<T> {
         cache
     }
 
-    /// Drops the least recently used caches of a function that no query uses, if it has too many.
+    /// Drops the least recently used caches that no query uses: of a function if it has too many,
+    /// and of all functions.
     fn make_room(&mut self, function: &str) {
-        let of_function = |key: &CacheKey| key.function.name() == function;
+        self.keep(MAX_CACHES, |key| key.function.name() == function);
+        self.keep(MAX_CACHES_IN_ALL, |_| true);
+    }
+
+    /// Leaves room for one more of these caches.
+    fn keep(&mut self, most: usize, is_one: impl Fn(&CacheKey) -> bool) {
         let mut idle: Vec<u64> = Vec::new();
         let mut number = 0;
-        for (key, (cache, used)) in &self.caches {
-            if of_function(key) {
-                number += 1;
-                idle.extend((Arc::strong_count(cache) == 1).then_some(*used));
-            }
+        for (_, (cache, used)) in self.caches.iter().filter(|(key, _)| is_one(key)) {
+            number += 1;
+            idle.extend((Arc::strong_count(cache) == 1).then_some(*used));
         }
         idle.sort_unstable();
-        idle.truncate((number + 1_usize).saturating_sub(MAX_CACHES));
+        idle.truncate((number + 1_usize).saturating_sub(most));
         if !idle.is_empty() {
             self.caches.retain(|_, (_, used)| !idle.contains(used));
         }
@@ -109,11 +125,23 @@ mod tests {
         assert!(Arc::ptr_eq(&used, &caches.get(key("f", 0), || 100)));
     }
 
+    #[test]
+    fn all_functions_together_have_a_bound() {
+        let mut caches = Caches::default();
+        let used = caches.get(key("f0", 0), || 0);
+        for function in 1..2 * MAX_CACHES_IN_ALL {
+            caches.get(key(&format!("f{function}"), 0), || function);
+        }
+        assert_eq!(caches.caches.len(), MAX_CACHES_IN_ALL);
+        assert!(Arc::ptr_eq(&used, &caches.get(key("f0", 0), || 100)));
+        assert_eq!(*caches.get(key("f1", 0), || 100), 100);
+    }
+
     fn key(function: &str, version: usize) -> CacheKey {
         let version = version.to_string();
         let function = ScriptedFunction::new(function);
         let (function, _) = function.with_declaration(|d| d.with_version(version)).build();
         let limits = CacheLimits::partial(&CallOptions::new());
-        CacheKey { function, types: vec![], limits }
+        CacheKey { function, types: vec![], parameters: Parameters::default(), limits }
     }
 }

@@ -10,6 +10,7 @@ use arrow::datatypes::FieldRef;
 use tokio::sync::watch;
 
 use crate::caches::{CacheKey, Caches};
+use crate::context::Parameters;
 use crate::dispatch::cache::{CacheLimits, PartialCache};
 use crate::dispatch::full::FullCache;
 use crate::dispatch::limit::{Limiter, Limits};
@@ -122,21 +123,32 @@ impl FarcallRuntime {
 
     /// Returns the cache of a call site's function that keeps answers as they come, made at its
     /// first use.
-    pub(crate) fn partial_cache(&self, site: &CallSite, fields: &[FieldRef]) -> Arc<PartialCache> {
+    pub(crate) fn partial_cache(
+        &self,
+        site: &CallSite,
+        fields: &[FieldRef],
+        parameters: &Parameters,
+    ) -> Arc<PartialCache> {
         let limits = CacheLimits::partial(site.options());
         let is_lookup = site.function().declaration().option_group() == Some(LOOKUP_GROUP);
         let totals = self.totals_of(site.function().name());
         let mut caches = self.partial_caches.lock().unwrap_or_else(PoisonError::into_inner);
-        caches.get(CacheKey::new(site, fields, limits), || {
+        caches.get(CacheKey::new(site, fields, parameters, limits), || {
             PartialCache::new(limits, is_lookup, totals)
         })
     }
 
     /// Returns the cache that holds a call site's lookup table as a whole, made at its first use.
-    pub(crate) fn full_cache(&self, site: &CallSite, fields: &[FieldRef]) -> Arc<FullCache> {
+    pub(crate) fn full_cache(
+        &self,
+        site: &CallSite,
+        fields: &[FieldRef],
+        parameters: &Parameters,
+    ) -> Arc<FullCache> {
         let limits = CacheLimits::full(site.options());
         let mut caches = self.full_caches.lock().unwrap_or_else(PoisonError::into_inner);
-        caches.get(CacheKey::new(site, fields, limits), || FullCache::new(limits))
+        let key = CacheKey::new(site, fields, parameters, limits);
+        caches.get(key, || FullCache::new(limits))
     }
 
     /// Returns the one `T` of this runtime, made at its first use: an HTTP client, for instance.

@@ -18,8 +18,7 @@ use crate::error::CallError;
 use crate::function::ArgBatch;
 use crate::options::Cache;
 use crate::rows::conversion;
-use crate::runtime::FarcallRuntime;
-use crate::scope::CallSite;
+use crate::scope::{CallSite, QueryScope};
 
 /// What became of a call that waited for an equal one.
 #[derive(Debug)]
@@ -51,7 +50,7 @@ impl Merger {
     /// Makes the merger of a partition; `None` if equal calls are to be made each for itself, or
     /// if equality is not known for the type of an argument.
     pub(crate) fn new(
-        runtime: &FarcallRuntime,
+        scope: &QueryScope,
         site: &Arc<CallSite>,
         fields: &[FieldRef],
     ) -> Result<Option<Self>, CallError> {
@@ -68,7 +67,10 @@ impl Merger {
             .map_err(|error| conversion(declaration.name(), "an argument", error))?;
         Ok(Some(Self {
             answers: match cached {
-                true => Answers::Cache(runtime.partial_cache(site, fields)),
+                true => {
+                    let cache = scope.runtime().partial_cache(site, fields, scope.parameters());
+                    Answers::Cache(cache)
+                }
                 false => Answers::Memo(site.function.memo(fields, site)),
             },
             site: Arc::clone(site),

@@ -3,12 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use datafusion_execution::memory_pool::UnboundedMemoryPool;
+
 use super::{Partition, answers, batches, ms, scope_in};
 use crate::declaration::Determinism;
 use crate::error::CallError;
 use crate::function::AsyncFunction;
 use crate::options::{Cache, CallOptions, OnError};
 use crate::runtime::FarcallRuntime;
+use crate::scope::QueryScope;
 use crate::testing::{ScriptedFunction, Step};
 
 #[tokio::test(start_paused = true)]
@@ -21,6 +24,21 @@ async fn a_later_query_makes_no_call_for_what_is_cached() {
     assert_eq!(second.call(2..6).await.unwrap(), answers(2..6));
     assert_eq!(seen.attempts(), [[0, 1], [2, 3], [4, 5]]);
     assert_eq!((second.metrics().cache_hits, second.metrics().calls), (2, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_one_tenant_was_answered_is_not_another_ones() {
+    let ((function, seen), runtime) = (ScriptedFunction::new("f").build(), runtime());
+    let query = |tenant: &str| {
+        let parameters = [("tenant".to_owned(), tenant.to_owned())].into();
+        let (config, memory) = (Arc::default(), Arc::new(UnboundedMemoryPool::default()));
+        let scope = QueryScope::new(Arc::clone(&runtime), Arc::new(parameters), config, memory);
+        Partition::new(&scope, 1, &function, cached())
+    };
+    for (tenant, calls) in [("a", 1), ("b", 2), ("a", 2)] {
+        assert_eq!(query(tenant).call([1]).await.unwrap(), answers([1]));
+        assert_eq!(seen.attempts().len(), calls, "{tenant}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
