@@ -332,6 +332,7 @@ impl OpenedFunction {
             let account = consumer.register(&self.memory);
             Arc::new(Memo::new(site.options.dedup_max_bytes()).accounted(account))
         });
+        memo.allow(site.options.dedup_max_bytes());
         Arc::clone(memo)
     }
 

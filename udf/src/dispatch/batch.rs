@@ -8,6 +8,7 @@ use arrow::datatypes::DataType;
 use datafusion_common::Result;
 use tokio::time::Instant;
 
+use crate::dispatch::sizes::average_bytes;
 use crate::dispatch::timeout::after;
 use crate::function::{ArgBatch, AsyncFunction};
 use crate::options::CallOptions;
@@ -392,12 +393,6 @@ impl RowBytes {
         let each = self.each.get_or_insert_with(|| vec![0; self.rows]);
         each.iter_mut().zip(lengths).for_each(|(row, length)| *row += item * length);
     }
-}
-
-/// Returns the bytes of a row on average; of a slice only what belongs to it, where that is known.
-fn average_bytes(array: &ArrayRef) -> usize {
-    let bytes = array.to_data().get_slice_memory_size();
-    bytes.unwrap_or_else(|_| array.get_array_memory_size()).div_ceil(array.len().max(1))
 }
 
 #[cfg(test)]

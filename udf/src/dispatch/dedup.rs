@@ -1,14 +1,16 @@
 //! [`Memo`], the answers given so far within a query, so that equal calls are made once.
 
 use std::hash::BuildHasher;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::ArrayRef;
 use datafusion_execution::memory_pool::MemoryReservation;
 use futures::task::AtomicWaker;
 use hashbrown::hash_table::{Entry, HashTable};
 
 use crate::dispatch::call_log::{CallLog, Known};
+use crate::dispatch::sizes::average_bytes;
 use crate::error::CallError;
 use crate::scope::CallSite;
 
@@ -195,13 +197,18 @@ impl Entries {
 /// forgotten, too.
 #[derive(Debug)]
 pub(crate) struct Memo {
-    max_bytes: usize,
+    max_bytes: AtomicUsize,
     entries: Mutex<Entries>,
 }
 
 impl Memo {
     pub(crate) fn new(max_bytes: usize) -> Self {
-        Self { max_bytes, entries: Mutex::default() }
+        Self { max_bytes: max_bytes.into(), entries: Mutex::default() }
+    }
+
+    /// Raises the cap: call sites share the answers, so the one that allows most decides.
+    pub(crate) fn allow(&self, max_bytes: usize) {
+        self.max_bytes.fetch_max(max_bytes, Ordering::Relaxed);
     }
 
     /// Accounts for the bytes of the answers.
@@ -234,16 +241,11 @@ impl Memo {
     /// Remembers answers and hands them to the calls that wait for them.
     pub(crate) fn complete(&self, answers: impl Iterator<Item = (Lead, usize)>, array: &ArrayRef) {
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        // The array may be a small part of a large one: then its buffers say too much.
-        let row_bytes = array
-            .to_data()
-            .get_slice_memory_size()
-            .unwrap_or_else(|_| array.get_buffer_memory_size())
-            .div_ceil(array.len().max(1));
+        let row_bytes = average_bytes(array);
         for (lead, row) in answers {
             entries.answer(lead, array, row, row_bytes);
         }
-        entries.forget_beyond(self.max_bytes);
+        entries.forget_beyond(self.max_bytes.load(Ordering::Relaxed));
         entries.settle_account();
     }
 
