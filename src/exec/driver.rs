@@ -162,8 +162,12 @@ impl Driver {
         let answers = self.held_answers();
         self.held.account(answers);
         let wanted = self.lanes.iter().any(|lane| lane.dispatcher.wants_rows());
-        if !self.input_done && wanted && self.held.rows() < self.max_buffered_rows {
-            changed |= self.read_input(answers, cx)?;
+        if !self.input_done && wanted {
+            changed |= match self.held.rows() < self.max_buffered_rows {
+                true => self.read_input(answers, cx)?,
+                // Nothing comes to fill up a request before some of these rows are given out.
+                false => self.flush(),
+            };
         }
         if changed { Poll::Ready(Ok(())) } else { Poll::Pending }
     }

@@ -163,6 +163,23 @@ async fn arguments_that_are_computed_on_guarded_rows_are_accounted_beside_their_
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn rows_that_fill_the_buffer_without_filling_a_request_wait_for_nobody() {
+    let hour = Duration::from_secs(3_600);
+    let options = CallOptions::new().with_max_buffered_rows(200).with_batch_timeout(hour);
+    for partitions in [1, 4] {
+        let (session, _, seen) =
+            session_with(Duration::from_secs(1), 1_000_000, partitions, options.clone());
+        let begun = tokio::time::Instant::now();
+        // Of 200 rows two need a call, and thirty make a request.
+        let sql = "SELECT id, CASE WHEN id % 100 = 0 THEN f(id) END AS v FROM t";
+        let frame = session.sql(sql).await.unwrap();
+        assert_eq!(count(frame.execute_stream().await.unwrap()).await, ROWS as usize);
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+        assert_eq!(seen.sizes().iter().sum::<usize>(), ROWS as usize / 100);
+    }
+}
+
 async fn count(stream: SendableRecordBatchStream) -> usize {
     stream.fold(0, |rows, batch| async move { rows + batch.unwrap().num_rows() }).await
 }

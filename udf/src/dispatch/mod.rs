@@ -2,6 +2,7 @@
 
 mod adaptive;
 mod answers;
+mod attempts;
 pub(crate) mod batch;
 mod budget;
 pub(crate) mod cache;
@@ -27,6 +28,7 @@ mod rate;
 mod replace;
 mod request;
 mod retry;
+mod sizes;
 mod timeout;
 mod unordered;
 mod window;
@@ -144,7 +146,7 @@ impl Dispatcher {
             opening: Some(scope.opening(&site.function)),
             linger: None,
             full: FullLookup::new(&scope, &site, &fields)?,
-            merger: Merger::new(scope.runtime(), &site, &fields)?,
+            merger: Merger::new(&scope, &site, &fields)?,
             keyed: KeyedCalls::new(&site, &fields)?,
             cancelled: Box::pin(scope.cancellation().clone().cancelled_owned()),
             finished: false,
@@ -177,7 +179,8 @@ impl Dispatcher {
         if num_rows == 0 {
             return Ok(());
         }
-        self.flushing = false;
+        // Rows that were told to leave still do: a place that they asked for must not be kept.
+        self.flushing &= self.batcher.waiting() > 0;
         let calls = needs_call.as_ref().map_or(num_rows, BooleanBuffer::count_set_bits);
         self.site.metrics.add_rows(num_rows);
         self.site.metrics.add_buffered_rows(num_rows);
@@ -207,7 +210,8 @@ impl Dispatcher {
     }
 
     /// Says that no row follows until those taken in are answered: partial requests leave at the next
-    /// progress, since waiting would bring them no company. The next push takes it back.
+    /// progress, since waiting would bring them no company. The next push after they left takes it
+    /// back.
     ///
     /// Returns whether that makes a difference: then nothing else wakes the task.
     pub fn flush(&mut self) -> bool {

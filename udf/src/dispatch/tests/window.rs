@@ -1,6 +1,7 @@
 //! How many requests run at once, and the order in which their answers come out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -43,6 +44,28 @@ async fn two_partitions_share_one_window() {
     let (left, right) = tokio::join!(left.call(0..9), right.call(10..19));
     assert_eq!((left.unwrap(), right.unwrap()), (answers(0..9), answers(10..19)));
     assert_eq!((begun.elapsed(), seen.in_flight_max()), (ms(60), 3));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_place_that_a_flushed_request_asked_for_is_used_although_rows_follow() {
+    let usual = Step::Answer(ms(10));
+    let (function, seen) = ScriptedFunction::new("f").with_usual(usual).build();
+    let options = batches(10).with_buffer_capacity(1).with_batch_timeout(Duration::MAX);
+    let scope = new_scope();
+    let mut busy = Partition::new(&scope, 1, &function, options.clone());
+    let mut flushed = Partition::new(&scope, 1, &function, options);
+    busy.push(0..10);
+    busy.run_for(ms(1)).await.unwrap();
+    flushed.push([20]);
+    assert!(flushed.dispatcher.flush());
+    flushed.run_for(ms(1)).await.unwrap();
+    flushed.push([21]);
+    busy.push(30..40);
+    let (rest, waited) = tokio::join!(busy.finish(), flushed.run_for(ms(50)));
+    waited.unwrap();
+    assert_eq!(rest.unwrap(), answers((0..10).chain(30..40)));
+    assert_eq!(seen.attempts()[1], [20, 21]);
+    assert_eq!(flushed.take(), answers([20, 21]));
 }
 
 #[tokio::test(start_paused = true)]
