@@ -278,8 +278,11 @@ impl FarcallSession {
         name: &str,
         provider: Arc<dyn LookupProvider>,
     ) -> Result<()> {
-        let table = self.lookups.add(name, provider)?;
-        self.context.register_table(name, Arc::new(self.lookups.entry(table)?))?;
+        let table = self.lookups.make(name, provider)?;
+        let entry = self.lookups.entry(Arc::clone(&table))?;
+        self.context.register_table(name, Arc::new(entry))?;
+        // Not before the catalog took it: where another table has the name, that one stays.
+        self.lookups.remember(&table);
         Ok(())
     }
 

@@ -71,7 +71,9 @@ impl LookupRegistry {
             table = table.with_ordering_key(part)?;
         }
         if connector.holds_rows() {
-            return Ok(self.remember(name, table));
+            let table = by_name(name, table);
+            self.remember(&table);
+            return Ok(table);
         }
         let bytes = spec.to_bytes()?;
         Ok(Arc::new(match spec.may_travel(connector) {
@@ -80,29 +82,20 @@ impl LookupRegistry {
         }))
     }
 
-    /// Makes a table of a provider; one of the same name is forgotten.
-    pub(crate) fn add(
+    /// Makes a table of a provider.
+    pub(crate) fn make(
         &self,
         name: &str,
         provider: Arc<dyn LookupProvider>,
     ) -> Result<Arc<LookupTable>> {
-        Ok(self.remember(name, LookupTable::try_new(name, provider)?))
+        Ok(by_name(name, LookupTable::try_new(name, provider)?))
     }
 
-    /// Lets plans that arrive find a table by its name.
-    ///
-    /// A name says nothing about rows: unless the provider has a version, caches of another table of
-    /// the name, in this session or in one that shares the runtime, are not this one's.
-    fn remember(&self, name: &str, table: LookupTable) -> Arc<LookupTable> {
-        let table = table.with_recipe(recipe::by_name(name));
-        let table = Arc::new(match table.provider().version() {
-            "" => table.with_instance(Uuid::new_v4().to_string()),
-            _ => table,
-        });
+    /// Lets plans that arrive find a table by its name; one of the same name is forgotten.
+    pub(crate) fn remember(&self, table: &Arc<LookupTable>) {
         let mut tables = self.tables.lock().unwrap_or_else(PoisonError::into_inner);
         tables.retain(|_, table| table.strong_count() > 0);
-        tables.insert(name.to_owned(), Arc::downgrade(&table));
-        table
+        tables.insert(table.name().to_owned(), Arc::downgrade(table));
     }
 
     /// Makes the catalog's entry of a table, which is read as a whole where its provider can be.
@@ -121,4 +114,16 @@ impl LookupRegistry {
             None => plan_err!("lookup table {name} is not registered here"),
         }
     }
+}
+
+/// Makes a table that other processes find by its name.
+///
+/// A name says nothing about rows: unless the provider has a version, caches of another table of the
+/// name, in this session or in one that shares the runtime, are not this one's.
+fn by_name(name: &str, table: LookupTable) -> Arc<LookupTable> {
+    let table = table.with_recipe(recipe::by_name(name));
+    Arc::new(match table.provider().version() {
+        "" => table.with_instance(Uuid::new_v4().to_string()),
+        _ => table,
+    })
 }

@@ -1,11 +1,15 @@
 //! Plans survive a round trip through bytes: every node, every option, models and their secrets.
 
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, Int64Array, RecordBatch};
 use datafusion::physical_plan::displayable;
 use datafusion_proto::bytes::{
     logical_plan_from_bytes_with_extension_codec, logical_plan_to_bytes_with_extension_codec,
     physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
 };
 use farcall::FarcallSession;
+use farcall::connect::memory::MemoryLookup;
 
 use crate::support::twins::{Twins, lines};
 
@@ -147,6 +151,22 @@ async fn a_physical_plan_with_calls_runs_on_the_other_side() {
         assert!(expected == got && !got.is_empty(), "{sql}");
         assert_eq!(there.calls.take(), here.calls.take(), "{sql}");
     }
+}
+
+#[tokio::test]
+async fn a_lookup_table_that_was_refused_leaves_the_name_to_the_one_that_is_there() {
+    let session = FarcallSession::new().unwrap();
+    let rows =
+        RecordBatch::try_from_iter([("id", Arc::new(Int64Array::from(vec![7])) as ArrayRef)]);
+    let store = Arc::new(MemoryLookup::try_new(rows.unwrap(), &["id"]).unwrap());
+    session.register_lookup_table("u", store.clone()).unwrap();
+    let refused = session.register_lookup_table("u", store).unwrap_err();
+    assert!(refused.to_string().contains("already exists"), "{refused}");
+    let sql = "SELECT u.id FROM (VALUES (CAST(7 AS BIGINT))) AS t (k) JOIN u ON t.k = u.id";
+    let plan = session.sql(sql).await.unwrap().into_optimized_plan().unwrap();
+    let bytes = logical_plan_to_bytes_with_extension_codec(&plan, &session.codec()).unwrap();
+    let context = session.context().task_ctx();
+    logical_plan_from_bytes_with_extension_codec(&bytes, &context, &session.codec()).unwrap();
 }
 
 #[tokio::test]
