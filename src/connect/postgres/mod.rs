@@ -145,6 +145,7 @@ impl LookupProvider for PostgresTable {
 
     fn scan(&self, query: &LookupQuery) -> Result<Option<Arc<dyn LookupScan>>> {
         let schema = self.table.schema.project(&query.columns)?;
-        Ok(Some(Arc::new(PostgresScan::new(self.source(query, &[]), schema))))
+        let timeout = self.call_options.attempt_timeout();
+        Ok(Some(Arc::new(PostgresScan::new(self.source(query, &[]), schema, timeout))))
     }
 }

@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
@@ -9,6 +10,7 @@ use async_trait::async_trait;
 use farcall_udf::{CallError, FunctionContext, LookupScan};
 use futures::StreamExt;
 use futures::stream::BoxStream;
+use tokio::time::Instant;
 use tokio_postgres::RowStream;
 
 use super::pool::Connection;
@@ -18,17 +20,31 @@ use super::source::{Opened, Rows, Source};
 const BATCH_ROWS: usize = 8192;
 
 /// Reads the whole table.
+///
+/// The first rows may take `attempt_timeout`, and so may each further batch: a free connection is
+/// waited for no longer, since the query that waits may be what keeps it busy.
 #[derive(Debug)]
 pub(super) struct PostgresScan {
     source: Arc<Source>,
     /// The columns that are read.
     schema: SchemaRef,
+    attempt_timeout: Duration,
 }
 
 impl PostgresScan {
     /// Makes what reads `columns` of a source that has no key.
-    pub(super) fn new(source: Source, schema: Schema) -> Self {
-        Self { source: Arc::new(source), schema: Arc::new(schema) }
+    pub(super) fn new(source: Source, schema: Schema, attempt_timeout: Duration) -> Self {
+        Self { source: Arc::new(source), schema: Arc::new(schema), attempt_timeout }
+    }
+
+    async fn begin(&self, ctx: &FunctionContext) -> Result<Reading, CallError> {
+        let opened = self.source.open(ctx)?;
+        let deadline = Instant::now().checked_add(self.attempt_timeout);
+        let (mut connection, select) = self.source.connect(&opened, deadline).await?;
+        let statement = connection.prepare(&select.sql).await?;
+        let rows = connection.query(&statement, std::iter::empty::<i32>()).await?;
+        let (source, schema) = (Arc::clone(&self.source), Arc::clone(&self.schema));
+        Ok(Reading { source, opened, schema, connection, rows })
     }
 }
 
@@ -38,13 +54,26 @@ impl LookupScan for PostgresScan {
         &self,
         ctx: &FunctionContext,
     ) -> Result<BoxStream<'static, Result<RecordBatch, CallError>>, CallError> {
-        let opened = self.source.open(ctx)?;
-        let (mut connection, select) = self.source.connect(&opened, None).await?;
-        let statement = connection.prepare(&select.sql).await?;
-        let rows = connection.query(&statement, std::iter::empty::<i32>()).await?;
-        let (source, schema) = (Arc::clone(&self.source), Arc::clone(&self.schema));
-        let reading = Reading { source, opened, schema, connection, rows };
-        Ok(futures::stream::try_unfold(reading, Reading::next).boxed())
+        let (name, timeout) = (self.source.name().to_owned(), self.attempt_timeout);
+        let reading = in_time(&name, timeout, self.begin(ctx)).await?;
+        let batches = futures::stream::try_unfold(reading, move |reading| {
+            let name = name.clone();
+            async move { in_time(&name, timeout, reading.next()).await }
+        });
+        Ok(batches.boxed())
+    }
+}
+
+async fn in_time<T>(
+    function: &str,
+    timeout: Duration,
+    step: impl Future<Output = Result<T, CallError>>,
+) -> Result<T, CallError> {
+    match tokio::time::timeout(timeout, step).await {
+        Ok(outcome) => outcome,
+        Err(_) => {
+            Err(CallError::AttemptTimeout { function: function.to_owned(), timeout, attempt: 1 })
+        }
     }
 }
 

@@ -1,5 +1,9 @@
 //! What becomes of a query when its server, its connections or its definition fail.
 
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+use datafusion::error::DataFusionError;
 use farcall::FarcallSession;
 
 use super::{COLUMNS, JOIN, USERS, expected};
@@ -78,7 +82,7 @@ async fn a_pool_without_a_free_connection_is_waited_for_and_then_named() {
     database
         .run(
             "CREATE TABLE one (id bigint PRIMARY KEY, v int); INSERT INTO one VALUES (0, 1);
-              CREATE VIEW slow AS SELECT id, v FROM one WHERE pg_sleep(1) IS NOT NULL",
+              CREATE VIEW slow AS SELECT id, v FROM one WHERE pg_sleep(60) IS NOT NULL",
         )
         .await;
     let session = session(1, 1);
@@ -99,12 +103,38 @@ async fn a_pool_without_a_free_connection_is_waited_for_and_then_named() {
         database.number(busy).await == 1
     })
     .await;
-    let message = rows(&session, &join("hasty")).await.unwrap_err();
-    let place = format!("no connection to 127.0.0.1:{} became free within ", database.port);
-    assert!(message.contains(&place), "{message}");
-    assert!(message.contains(": 1 of 1 are in use (pool_size)"), "{message}");
-    assert_eq!(rows(&session, &join("patient")).await.unwrap(), ["|1|"]);
-    assert_eq!(slow.await.unwrap().unwrap(), ["|1|"]);
+    let ask = async |sql: &str| -> Result<usize, DataFusionError> {
+        let batches = session.sql(sql).await?.collect().await?;
+        Ok(batches.iter().map(RecordBatch::num_rows).sum())
+    };
+    // A lookup waits no longer than an attempt may take, nor does a scan.
+    for sql in [join("hasty"), "SELECT v FROM hasty".to_owned()] {
+        let message = ask(&sql).await.unwrap_err().to_string();
+        let place = format!("no connection to 127.0.0.1:{} became free within ", database.port);
+        assert!(message.contains(&place), "{message}");
+        assert!(message.contains(": 1 of 1 are in use (pool_size)"), "{message}");
+    }
+    let sql = join("patient");
+    let (patient, ()) = tokio::join!(ask(&sql), async {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        slow.abort();
+    });
+    assert_eq!(patient.unwrap(), 1);
+    session.runtime().idle().await;
+}
+
+#[tokio::test]
+async fn a_scan_that_stays_silent_is_given_up_and_its_statement_cancelled() {
+    let database = Database::new().await;
+    database.run("CREATE VIEW slow AS SELECT 1::bigint AS id, pg_sleep(60)::text AS v").await;
+    let session = session(1, 1);
+    let options = "'application_name' 'silent', 'attempt_timeout' '100ms'";
+    database.create(&session, "slow", "id BIGINT PRIMARY KEY, v VARCHAR", options).await;
+    let message = rows(&session, "SELECT v FROM slow").await.unwrap_err();
+    let expected = "slow timed out after 100ms on attempt 1 (attempt_timeout)";
+    assert!(message.contains(expected), "{message}");
+    let active = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'silent'";
+    until("cancelled", async || database.number(active).await == 0).await;
 }
 
 #[tokio::test]
