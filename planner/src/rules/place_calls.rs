@@ -44,7 +44,8 @@
 //! 4. *The node above drops rows.* Limit, Sort with a limit, Filter, semi, anti and inner joins, cross
 //!    joins among them (their other side may be empty), outer joins for the side that may be missing,
 //!    UNNEST (of a list that may be empty).
-//!    Through a plain Sort nothing is won.
+//!    Through a plain Sort nothing is won. A LEFT lookup join drops no row, so a Sort with a limit
+//!    above it limits the rows below it, too.
 //! 5. *It reads neither the result nor a result that depends on it.* Calls that sort keys, the
 //!    filter or the join need stay below, with what they depend on in turn; the others go above.
 //!    A filter on a result goes up with its call, through joins only: a row that is dropped later
@@ -82,6 +83,7 @@ mod defer;
 mod join;
 mod pairs;
 mod reuse;
+mod top_k;
 
 use datafusion_common::Result;
 use datafusion_common::config::ConfigOptions;

@@ -136,3 +136,31 @@ async fn a_call_in_the_condition_of_a_left_join_is_made_on_what_was_found() {
         assert!(stores.refusal(sql).await.contains("lookup table users cannot be scanned"));
     }
 }
+
+#[tokio::test]
+async fn the_first_rows_of_a_left_lookup_are_made_of_the_first_rows() {
+    let join = "FROM t LEFT JOIN users u ON t.k = u.id";
+    for partitions in [1, 4] {
+        let stores = Stores::new(partitions);
+        for (sql, most) in [
+            (format!("SELECT t.id {join} ORDER BY t.id LIMIT 5"), 5),
+            (format!("SELECT t.id {join} AND u.z > t.a ORDER BY t.id DESC LIMIT 3 OFFSET 2"), 5),
+            (
+                format!(
+                    "SELECT q.x FROM (SELECT t.id % 50 + 1 AS x, u.name AS n {join}) q \
+                     ORDER BY q.x LIMIT 4"
+                ),
+                4,
+            ),
+            // A row may have no match, or be sorted by what was found for it.
+            (format!("SELECT t.id {} ORDER BY t.id LIMIT 5", join.replace("LEFT ", "")), 40),
+            (format!("SELECT u.z {join} ORDER BY u.z LIMIT 5"), 40),
+            (format!("SELECT t.id {join} ORDER BY t.id % 2, u.z LIMIT 5"), 40),
+        ] {
+            stores.check(&sql).await;
+            let keys = stores.requests["users"].take_keys();
+            assert!(keys.len() <= most && (most < 40 || keys.len() > 5), "{sql}: {}", keys.len());
+            assert!(keys.values().all(|times| *times == 1), "{sql}");
+        }
+    }
+}

@@ -135,6 +135,11 @@ impl Chain {
         self.steps.iter().any(Step::is_filter)
     }
 
+    /// Returns what the run stands on.
+    pub(super) fn base(&self) -> &Arc<LogicalPlan> {
+        &self.base
+    }
+
     fn results(&self) -> impl Iterator<Item = &String> {
         self.steps.iter().filter_map(|step| match step {
             Step::Call(column) => Some(&column.name),

@@ -9,6 +9,7 @@ use datafusion_expr::{Expr, Filter, Limit, LogicalPlan, Projection, Sort, Unnest
 
 use super::chain::{Chain, Step};
 use super::join::defer_join;
+use super::top_k::limit_looked_up;
 use crate::calls::Names;
 use crate::rewrite::filter;
 
@@ -39,10 +40,13 @@ fn defer_limit(limit: Limit) -> Result<Transformed<LogicalPlan>> {
     Ok(Transformed::yes(above.over(LogicalPlan::Limit(Limit { input, ..limit }), schema)?))
 }
 
-fn defer_top_k(sort: Sort) -> Result<Transformed<LogicalPlan>> {
+pub(super) fn defer_top_k(sort: Sort) -> Result<Transformed<LogicalPlan>> {
     let chain = Chain::below(&sort.input, false)?;
     let keys: Vec<Expr> = sort.expr.iter().map(|key| key.expr.clone()).collect();
     let keys = chain.write_all(&keys, sort.input.schema())?;
+    if let Some(limited) = limit_looked_up(&sort, &chain, &keys)? {
+        return Ok(Transformed::yes(defer_top_k(limited)?.data));
+    }
     let Some((input, above)) = chain.split(&keys, Step::may_wait)? else {
         return Ok(Transformed::no(LogicalPlan::Sort(sort)));
     };
