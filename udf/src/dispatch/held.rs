@@ -6,25 +6,41 @@ use arrow::array::{ArrayData, ArrayRef};
 use arrow::buffer::Buffer;
 use hashbrown::HashMap;
 
+use crate::dispatch::sizes::average_bytes;
+
 /// Counts the bytes of the buffers that arrays keep in memory.
 ///
 /// A buffer counts once and as a whole, however many arrays share it and however little of it they
-/// show: that is what stays allocated until the last of them is released.
+/// show: that is what stays allocated until the last of them is released. Where the buffers belong to
+/// something that is accounted itself, a table held as a whole for instance, only what an array shows
+/// is counted ([`HeldBuffers::by_rows`]).
 #[derive(Debug, Default)]
 pub struct HeldBuffers {
+    by_rows: bool,
     /// How often each array is held, by its place in memory, which is its own while it is held.
     arrays: HashMap<usize, usize>,
-    /// Holders and bytes of each buffer, by its place in memory.
+    /// Holders and bytes of each buffer, by its place in memory; of each array if rows are counted.
     buffers: HashMap<usize, (usize, usize)>,
     bytes: usize,
 }
 
 impl HeldBuffers {
+    /// Counts what arrays show, whatever buffers they share.
+    pub(crate) fn by_rows() -> Self {
+        Self { by_rows: true, ..Self::default() }
+    }
+
     /// Counts an array; the same one may be counted several times.
     pub fn hold(&mut self, array: &ArrayRef) {
         let times = self.arrays.entry(place(array)).or_default();
         *times += 1;
         if *times > 1 {
+            return;
+        }
+        if self.by_rows {
+            let bytes = array.len() * average_bytes(array);
+            self.bytes += bytes;
+            self.buffers.insert(place(array), (1, bytes));
             return;
         }
         for_each_buffer(&array.to_data(), &mut |buffer| {
@@ -44,6 +60,12 @@ impl HeldBuffers {
             return;
         }
         self.arrays.remove(&place(array));
+        if self.by_rows {
+            if let Some((_, bytes)) = self.buffers.remove(&place(array)) {
+                self.bytes -= bytes;
+            }
+            return;
+        }
         for_each_buffer(&array.to_data(), &mut |buffer| {
             let Some((holders, bytes)) = self.buffers.get_mut(&address(buffer)) else { return };
             *holders -= 1;
@@ -125,6 +147,19 @@ mod tests {
         assert!(bytes > 64 * 8, "{bytes}");
         held.hold(&child);
         assert_eq!(held.bytes(), bytes);
+    }
+
+    #[test]
+    fn by_rows_a_part_of_a_large_buffer_counts_what_it_shows() {
+        let mut held = HeldBuffers::by_rows();
+        let part = ints(1_000).slice(10, 20);
+        held.hold(&part);
+        held.hold(&part);
+        assert_eq!(held.bytes(), 20 * 8);
+        held.release(&part);
+        assert_eq!(held.bytes(), 20 * 8);
+        held.release(&part);
+        assert_eq!((held.bytes(), held.arrays.len(), held.buffers.len()), (0, 0, 0));
     }
 
     #[test]

@@ -54,6 +54,7 @@ use crate::answer::BatchAnswer;
 use crate::declaration::NullInput;
 use crate::dispatch::batch::{Batcher, CallRuns, Formed};
 use crate::dispatch::full::FullLookup;
+use crate::dispatch::held::HeldBuffers;
 use crate::dispatch::keyed::KeyedCalls;
 use crate::dispatch::merge::{Merged, Merger};
 use crate::dispatch::output::Output;
@@ -66,7 +67,7 @@ use crate::dispatch::timeout::after;
 use crate::dispatch::window::Window;
 use crate::error::CallError;
 use crate::function::{ArgBatch, AsyncFunction};
-use crate::options::DEFAULT_BATCH_SIZE;
+use crate::options::{Cache, DEFAULT_BATCH_SIZE};
 use crate::rows::{RowBurst, RowFunction, catch_panic, conversion, panicked};
 use crate::scope::{CallSite, Opening, QueryScope};
 
@@ -137,7 +138,7 @@ impl Dispatcher {
         Ok(Self {
             null_input: options.null_input_or(site.function().declaration().null_input()),
             batcher: Batcher::new(max_rows, &options).with_token_cap(site.function()),
-            output: Output::ordered(site.data_type().clone(), site.tries.clone()),
+            output: Output::ordered(site.data_type().clone(), site.tries.clone(), held(&site)),
             pending: PendingBatches::new(&site.metrics),
             next_call: 0,
             queued_calls: 0,
@@ -162,7 +163,8 @@ impl Dispatcher {
     /// the order may as well.
     pub fn with_unordered_output(mut self) -> Self {
         debug_assert_eq!(self.output.buffered(), 0);
-        self.output = Output::unordered(self.site.data_type().clone(), self.site.tries.clone());
+        let (data_type, tries) = (self.site.data_type().clone(), self.site.tries.clone());
+        self.output = Output::unordered(data_type, tries, held(&self.site));
         self
     }
 
@@ -679,6 +681,14 @@ impl Dispatcher {
 impl Drop for Dispatcher {
     fn drop(&mut self) {
         self.site.metrics.remove_buffered_rows(self.output.buffered());
+    }
+}
+
+/// Returns what counts the bytes of answers: a table that is held as a whole accounts for itself.
+fn held(site: &CallSite) -> HeldBuffers {
+    match site.options().cache() {
+        Cache::Full => HeldBuffers::by_rows(),
+        Cache::None | Cache::Partial => HeldBuffers::default(),
     }
 }
 

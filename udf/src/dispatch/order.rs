@@ -50,6 +50,12 @@ impl AnswerQueue {
         }
     }
 
+    /// Counts the bytes of answers so.
+    pub(crate) fn with_held(mut self, held: HeldBuffers) -> Self {
+        self.held = held;
+        self
+    }
+
     /// Gives out errors beside the values, as a struct of this type.
     pub(crate) fn with_errors(mut self, data_type: Option<DataType>) -> Self {
         self.errors = data_type.map(ErrorColumn::new);

@@ -5,6 +5,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, internal_err};
 
+use crate::dispatch::held::HeldBuffers;
 use crate::dispatch::order::{AnswerQueue, RowQueue};
 use crate::dispatch::unordered::ArrivalQueue;
 use crate::error::CallError;
@@ -19,13 +20,19 @@ pub(crate) enum Output {
 }
 
 impl Output {
-    /// `tries` is the type of value and error together, if failures are values.
-    pub(crate) fn ordered(data_type: DataType, tries: Option<DataType>) -> Self {
-        Output::Ordered(RowQueue::default(), AnswerQueue::new(data_type).with_errors(tries))
+    /// `tries` is the type of value and error together, if failures are values; `held` counts the
+    /// bytes of answers.
+    pub(crate) fn ordered(data_type: DataType, tries: Option<DataType>, held: HeldBuffers) -> Self {
+        let answers = AnswerQueue::new(data_type).with_errors(tries).with_held(held);
+        Output::Ordered(RowQueue::default(), answers)
     }
 
-    pub(crate) fn unordered(data_type: DataType, tries: Option<DataType>) -> Self {
-        Output::Unordered(ArrivalQueue::new(data_type, tries))
+    pub(crate) fn unordered(
+        data_type: DataType,
+        tries: Option<DataType>,
+        held: HeldBuffers,
+    ) -> Self {
+        Output::Unordered(ArrivalQueue::new(data_type, tries).with_held(held))
     }
 
     /// Takes in rows, of which those that `calls` says need a call.

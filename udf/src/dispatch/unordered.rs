@@ -75,6 +75,12 @@ impl ArrivalQueue {
         }
     }
 
+    /// Counts the bytes of answers so.
+    pub(crate) fn with_held(mut self, held: HeldBuffers) -> Self {
+        self.held = held;
+        self
+    }
+
     /// Takes in rows, of which those that `calls` says need a call.
     pub(crate) fn push(&mut self, rows: usize, calls: Option<&BooleanBuffer>) {
         let first_row = self.next_row;
