@@ -239,6 +239,10 @@ impl FarcallSession {
     ///
     /// `try_f(x)` gives `{value, error: {code, message, attempts}}` instead of failing. A table
     /// function has no such form: there is no row that could hold the error.
+    ///
+    /// Functions are told apart by name and version: what a cache of the runtime keeps serves any
+    /// function of both, also one that was registered in the place of another. Code that answers
+    /// otherwise wants another [`Declaration::with_version`](farcall_udf::Declaration::with_version).
     pub fn register(&self, function: impl Into<AsyncFunction>) {
         let udf = AsyncUdf::new(function);
         if !udf.function().declaration().returns_rows() {
