@@ -17,7 +17,7 @@
 //! | TIMESTAMP | Timestamp without a zone | timestamp, date; timestamptz as the time in UTC |
 //! | TIMESTAMP WITH TIME ZONE | Timestamp with a zone | timestamptz |
 //! | INTERVAL | Interval(MonthDayNano) | interval |
-//! | ARRAY of those | List | an array of one dimension |
+//! | ARRAY of those | List | an array of one dimension, but not of inet |
 //!
 //! NaN and infinity in a numeric, an infinite date, 24:00, and whatever is finer or larger than its
 //! declared type, fail the key that they were found for, and no other.

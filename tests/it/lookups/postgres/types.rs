@@ -68,7 +68,22 @@ const CASES: &[Case] = &[
     ),
     ("VARCHAR", "json", &[("'{\"b\": 1}'", "{\"b\": 1}")]),
     ("VARCHAR", "jsonb", &[("'{\"b\":  [1,null]}'", "{\"b\": [1, null]}")]),
-    ("VARCHAR", "inet", &[("'10.1.2.3/8'", "10.1.2.3/8")]),
+    (
+        "VARCHAR",
+        "inet",
+        &[
+            ("'10.1.2.3/8'", "10.1.2.3/8"),
+            ("'10.1.2.3'", "10.1.2.3"),
+            ("'::1'", "::1"),
+            ("'2001:db8::/32'", "2001:db8::/32"),
+            ("'0.0.0.0/0'", "0.0.0.0/0"),
+        ],
+    ),
+    (
+        "VARCHAR",
+        "cidr",
+        &[("'10.1.0.0/16'", "10.1.0.0/16"), ("'10.1.2.3'", "10.1.2.3/32"), ("'::1'", "::1/128")],
+    ),
     ("VARCHAR", "mood", &[("'sad'", "sad")]),
     ("BYTEA", "bytea", &[("'\\x00ff10'", "00ff10"), ("''", "")]),
     (
@@ -106,6 +121,7 @@ const CASES: &[Case] = &[
     ("BIGINT[]", "integer[]", &[("'{1,2}'", "[1, 2]")]),
     ("VARCHAR[]", "text[]", &[("'{a,\"b,c\",NULL,\"\"}'", "[a, b,c, , ]")]),
     ("DECIMAL(5, 1)[]", "numeric[]", &[("'{1.5,2}'", "[1.5, 2.0]")]),
+    ("VARCHAR[]", "cidr[]", &[("'{10.1.2.3}'", "[10.1.2.3/32]")]),
     ("DATE[]", "date[]", &[("'{2020-01-01}'", "[2020-01-01]")]),
 ];
 
@@ -171,6 +187,19 @@ async fn values_of_every_type_are_found_as_keys() {
     }
 }
 
+#[tokio::test]
+async fn an_address_without_a_mask_meets_a_condition_as_it_is_shown() {
+    let database = Database::new().await;
+    database.run("CREATE TABLE u (id int, v inet); INSERT INTO u VALUES (1, '10.1.2.3')").await;
+    let session = session(1, 3);
+    database.create(&session, "u", "id BIGINT PRIMARY KEY, v VARCHAR", "").await;
+    let sql = "SELECT u.v FROM t JOIN u ON t.id = u.id WHERE u.v";
+    for condition in ["= '10.1.2.3'", "IN ('10.1.2.3', 'x')", "LIKE '%.3'", "> '10.1.2'"] {
+        let got = rows(&session, &format!("{sql} {condition}")).await.unwrap();
+        assert_eq!(got, ["|10.1.2.3|"], "{condition}");
+    }
+}
+
 async fn add_numbers(session: &FarcallSession, name: &str, count: i32) {
     let ids: arrow::array::ArrayRef =
         std::sync::Arc::new(arrow::array::Int32Array::from_iter_values((1..=count).chain([100])));
@@ -219,7 +248,7 @@ async fn a_value_that_does_not_fit_fails_its_key_alone() {
 #[tokio::test]
 async fn a_type_that_would_lose_something_is_refused_with_both_names() {
     let database = Database::new().await;
-    database.run("CREATE TABLE u (id bigint, n numeric, tz timestamptz, d float8, m money)").await;
+    database.run("CREATE TABLE u (id bigint, n numeric, tz timestamptz, d float8, m money, i inet[])").await;
     let session = session(1, 3);
     for (column, told) in [
         ("n DOUBLE", "column n is declared as Float64, table {s}.u has it as numeric"),
@@ -227,6 +256,7 @@ async fn a_type_that_would_lose_something_is_refused_with_both_names() {
         ("d REAL", "column d is declared as Float32, table {s}.u has it as float8"),
         ("m VARCHAR", "column m is declared as Utf8View, table {s}.u has it as money"),
         ("d DOUBLE[]", "table {s}.u has it as float8"),
+        ("i VARCHAR[]", "table {s}.u has it as inet[]"),
     ] {
         session.sql("DROP TABLE IF EXISTS u").await.unwrap();
         database.create(&session, "u", &format!("id BIGINT PRIMARY KEY, {column}"), "").await;
