@@ -13,6 +13,7 @@ use super::statement::TableName;
 use crate::connect::http::{Owner, bad_option, canonical, unknown_option};
 use crate::connect::secrets::Secrets;
 use crate::connect::template::Template;
+use crate::connect::userinfo;
 
 /// How long a connection may take unless `connect_timeout` says otherwise.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -215,7 +216,7 @@ impl PostgresOptions {
         };
         if let Some(url) = &self.url {
             let named = |message| ("url", message);
-            let url = url.resolve(env).map_err(named)?;
+            let url = url.resolve_url(env).map_err(named)?;
             read_url(&url, &mut server).map_err(named)?;
         }
         for name in KEYWORDS {
@@ -247,6 +248,7 @@ fn read_url(url: &str, server: &mut Server) -> Result<(), String> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(EXPECTED_URL.to_owned());
     }
+    userinfo::check(url)?;
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let mut rest = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
@@ -351,6 +353,22 @@ mod tests {
     }
 
     #[test]
+    fn a_password_from_the_environment_may_hold_any_letter() {
+        let password = "hunter2@prod:/?#%41 é";
+        let options = parse(&[("url", "postgres://me:${env:PW}@h:1/d")]).unwrap();
+        let server = options.resolve(|_| Some(password.to_owned())).ok().unwrap();
+        assert_eq!(server.config.get_password(), Some(password.as_bytes()));
+        assert_eq!((server.place().as_str(), server.config.get_dbname()), ("h:1", Some("d")));
+        let options = parse(&[("url", "${env:URL}")]).unwrap();
+        let url = "postgres://me:hunter2@prod@h/d";
+        let Err((option, message)) = options.resolve(|_| Some(url.to_owned())) else {
+            panic!("a host prod@h")
+        };
+        assert!(message.contains("percent-encode"), "{option}: {message}");
+        assert!(!message.contains("prod") && !message.contains("hunter"), "{message}");
+    }
+
+    #[test]
     fn there_are_as_many_connections_as_the_table_has_requests_in_flight() {
         let given = BTreeMap::from([("url".to_owned(), URL.1.to_owned())]);
         assert_eq!(PostgresOptions::parse(OWNER, &given, Some(3)).unwrap().pool_size, 3);
@@ -363,6 +381,10 @@ mod tests {
             ("url", "http://h:1/pw-42", EXPECTED_URL),
             ("url", "postgres://me:pw-42@h/d?pw-42=1", "parameters that libpq knows"),
             ("url", "postgres:///d", EXPECTED_URL),
+            ("url", "postgres://me:pw-/42@h/d", "percent-encode user and password"),
+            ("url", "postgres://me:pw-?42@h/d", "percent-encode user and password"),
+            ("url", "postgres://me:pw-#42@h/d", "percent-encode user and password"),
+            ("url", "postgres://me:pw@42@h/d", "percent-encode user and password"),
             ("url", "postgres://h/d?sslmode=allow", "sslmode: accepted are disable, prefer"),
             ("sslmode", "on", "accepted are disable, prefer, require, verify-ca, verify-full"),
             ("pool_size", "0", "'0' is not a number of connections greater than 0"),

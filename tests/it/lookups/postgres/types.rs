@@ -248,7 +248,9 @@ async fn a_value_that_does_not_fit_fails_its_key_alone() {
 #[tokio::test]
 async fn a_type_that_would_lose_something_is_refused_with_both_names() {
     let database = Database::new().await;
-    database.run("CREATE TABLE u (id bigint, n numeric, tz timestamptz, d float8, m money, i inet[])").await;
+    database
+        .run("CREATE TABLE u (id bigint, n numeric, tz timestamptz, d float8, m money, i inet[])")
+        .await;
     let session = session(1, 3);
     for (column, told) in [
         ("n DOUBLE", "column n is declared as Float64, table {s}.u has it as numeric"),
