@@ -49,11 +49,19 @@ impl PostgresLookup {
             .ok_or_else(|| CallError::function(name, "a key of a type that does not travel"))?;
         let mut columns = Rows::of(name, select);
         let (mut of_row, mut errors) = (Vec::new(), BTreeMap::new());
+        let (mut bytes, limit) = (0, self.0.max_response_bytes());
         if !keys.is_empty() {
             let mut positions = keys.positions();
             let statement = connection.prepared(&select.sql).await?;
             let mut rows = connection.query(&statement, keys.parameters()).await?;
             while let Some(row) = connection.next(&mut rows).await? {
+                // Rows that are thrown away below have come as well.
+                bytes += row.raw_size_bytes();
+                if bytes > limit {
+                    let message =
+                        format!("the answer has more than {limit} bytes (max_response_bytes)");
+                    return Err(CallError::malformed(name, message));
+                }
                 let mut parts = SmallVec::<[&[u8]; 4]>::new();
                 for part in 0..select.key.len() {
                     // No key is NULL, and no NULL is equal to one.

@@ -10,7 +10,9 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::statement::TableName;
-use crate::connect::http::{Owner, bad_option, canonical, unknown_option};
+use crate::connect::http::{
+    DEFAULT_MAX_RESPONSE_BYTES, Owner, bad_option, canonical, positive, unknown_option,
+};
 use crate::connect::secrets::Secrets;
 use crate::connect::template::Template;
 use crate::connect::userinfo;
@@ -23,7 +25,10 @@ const DEFAULT_POOL_SIZE: usize = 10;
 /// How this program is named among a server's connections unless `application_name` says otherwise.
 const APPLICATION_NAME: &str = "farcall";
 
-const ACCEPTED: [&str; 14] = [
+/// The largest answer that there can be: Arrow's columns of bytes hold no more.
+const MAX_RESPONSE_BYTES: usize = i32::MAX as usize;
+
+const ACCEPTED: [&str; 15] = [
     "url",
     "host",
     "port",
@@ -35,6 +40,7 @@ const ACCEPTED: [&str; 14] = [
     "sslrootcert",
     "pool_size",
     "connect_timeout",
+    "max_response_bytes",
     "application_name",
     "options",
     "target_session_attrs",
@@ -131,6 +137,8 @@ pub(super) struct PostgresOptions {
     connect_timeout: Option<Duration>,
     pub(super) table: TableName,
     pub(super) pool_size: usize,
+    /// The largest answer to one request, in bytes.
+    pub(super) max_response_bytes: usize,
 }
 
 impl PostgresOptions {
@@ -151,6 +159,7 @@ impl PostgresOptions {
             connect_timeout: None,
             table: TableName::exact(table),
             pool_size: window.unwrap_or(DEFAULT_POOL_SIZE),
+            max_response_bytes: DEFAULT_MAX_RESPONSE_BYTES,
         };
         for (option, value) in given {
             let name = canonical(option);
@@ -187,6 +196,10 @@ impl PostgresOptions {
                 self.pool_size = size.ok_or_else(|| {
                     format!("'{value}' is not a number of connections greater than 0")
                 })?;
+            }
+            "max_response_bytes" => {
+                self.max_response_bytes =
+                    positive(value, "number of bytes")?.min(MAX_RESPONSE_BYTES);
             }
             "connect_timeout" => {
                 let timeout = humantime::parse_duration(value.trim()).ok();
@@ -376,6 +389,17 @@ mod tests {
     }
 
     #[test]
+    fn an_answer_has_no_more_than_a_column_holds() {
+        let limit = |given: &[(&str, &str)]| {
+            let options: Vec<_> = [URL].iter().chain(given).copied().collect();
+            parse(&options).unwrap().max_response_bytes
+        };
+        assert_eq!(limit(&[]), 64 << 20);
+        assert_eq!(limit(&[("max_response_bytes", "7")]), 7);
+        assert_eq!(limit(&[("max_response_bytes", "10000000000")]), i32::MAX as usize);
+    }
+
+    #[test]
     fn bad_values_name_the_option_and_show_no_secret() {
         for (option, value, told) in [
             ("url", "http://h:1/pw-42", EXPECTED_URL),
@@ -389,6 +413,7 @@ mod tests {
             ("sslmode", "on", "accepted are disable, prefer, require, verify-ca, verify-full"),
             ("pool_size", "0", "'0' is not a number of connections greater than 0"),
             ("connect_timeout", "3", "'3' is not a duration greater than 0"),
+            ("max_response_bytes", "0", "'0' is not a number of bytes greater than 0"),
             ("host", "h", "stands in 'url' already"),
             ("target_session_attrs", "x", "accepted are any, read-write, read-only"),
             ("password", "${pw-42}", "a placeholder is not of the form ${env:NAME}"),
