@@ -17,6 +17,7 @@ use tokio_rustls::TlsConnector;
 use super::classify::Failure;
 use super::link::{self, Link, Linked};
 use super::options::Server;
+use super::size::size;
 
 /// A connection that was greeted: authenticated, and at its database.
 ///
@@ -129,6 +130,7 @@ impl Connection {
         self.link.begin();
         let answers = self.client.clone().send_packed_commands(commands, 0, commands.len()).await;
         let answers = answers.map_err(|error| self.failure(&error))?;
+        self.link.finish(answers.iter().map(size).sum())?;
         if answers.len() != commands.len() {
             let (got, sent) = (answers.len(), commands.len());
             return Err(Failure::Malformed(format!("{got} answers to {sent} commands")));
