@@ -62,7 +62,7 @@ impl Link {
 
     fn too_large(&self) -> Failure {
         let limit = self.max_response_bytes;
-        Failure::Malformed(format!("the answer has more than {limit} bytes (max_response_bytes)"))
+        Failure::TooLarge(format!("the answer has more than {limit} bytes (max_response_bytes)"))
     }
 
     /// Says how the connection ended; what is said first stays.
