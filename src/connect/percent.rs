@@ -13,14 +13,41 @@ pub(crate) fn encode(text: &str, kept: &str) -> String {
     encoded
 }
 
+/// Undoes what [`encode`] does; a percent sign without two digits behind it stays.
+pub(crate) fn decode(text: &str) -> Vec<u8> {
+    let (mut decoded, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
+    while let Some((first, behind)) = rest.split_first() {
+        let digit = |index: usize| char::from(*behind.get(index)?).to_digit(16);
+        let (byte, behind) = match (*first, digit(0), digit(1)) {
+            (b'%', Some(high), Some(low)) => ((16 * high + low) as u8, &behind[2..]),
+            (byte, ..) => (byte, behind),
+        };
+        decoded.push(byte);
+        rest = behind;
+    }
+    decoded
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn only_letters_that_mean_nothing_stay() {
-        assert_eq!(encode("a-B_0.~", ""), "a-B_0.~");
-        assert_eq!(encode("p@s/s?#:%é +=&", ""), "p%40s%2Fs%3F%23%3A%25%C3%A9%20%2B%3D%26");
+    fn what_is_encoded_is_decoded_again() {
+        for text in ["", "a-B_0.~", "p@s/s?#:%", "é +=&", "%4", "%%41"] {
+            let encoded = encode(text, "");
+            assert!(encoded.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)));
+            assert_eq!(decode(&encoded), text.as_bytes(), "{encoded}");
+        }
         assert_eq!(encode("a:b@c", ":"), "a:b%40c");
+    }
+
+    #[test]
+    fn what_is_no_escape_stays() {
+        for (text, decoded) in
+            [("%2Fa%2fb", "/a/b"), ("a+b=c", "a+b=c"), ("%", "%"), ("%zz", "%zz")]
+        {
+            assert_eq!(decode(text), decoded.as_bytes(), "{text}");
+        }
     }
 }

@@ -13,6 +13,7 @@ use super::statement::TableName;
 use crate::connect::http::{
     DEFAULT_MAX_RESPONSE_BYTES, Owner, bad_option, canonical, positive, unknown_option,
 };
+use crate::connect::percent;
 use crate::connect::secrets::Secrets;
 use crate::connect::template::Template;
 use crate::connect::userinfo;
@@ -265,13 +266,16 @@ fn read_url(url: &str, server: &mut Server) -> Result<(), String> {
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let mut rest = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let text = |name: &str, value| {
+            String::from_utf8(percent::decode(value)).map_err(|_| format!("{name}: not UTF-8"))
+        };
         match parameter.split_once('=') {
-            Some(("sslmode", value)) => {
-                server.verify = value.parse().map_err(|accepted| format!("sslmode: {accepted}"))?;
+            Some((name @ "sslmode", value)) => {
+                let verify = text(name, value)?.parse();
+                server.verify = verify.map_err(|accepted| format!("{name}: {accepted}"))?;
             }
-            Some(("sslrootcert", value)) => {
-                let decoded = url::form_urlencoded::parse(value.as_bytes()).next();
-                server.root_cert = decoded.map(|(file, _)| file.into_owned().into());
+            Some((name @ "sslrootcert", value)) => {
+                server.root_cert = Some(text(name, value)?.into());
             }
             _ => rest.push(parameter),
         }
@@ -363,6 +367,24 @@ mod tests {
         assert_eq!((server.verify, server.connect_timeout.as_secs()), (Verify::Full, 7));
         assert_eq!(server.root_cert, Some("/a b".into()));
         assert_eq!(server.config.get_application_name(), Some("farcall"));
+    }
+
+    #[test]
+    fn values_of_an_url_are_percent_encoded_and_no_form() {
+        let root_cert = |value: &str| {
+            let url = format!("postgres://h/d?sslmode=verify%2Dca&sslrootcert={value}");
+            let server = server(&[("url", &url)]);
+            assert_eq!(server.verify, Verify::Ca);
+            server.root_cert
+        };
+        for (value, file) in [
+            ("/certs/env=prod/ca.pem", "/certs/env=prod/ca.pem"),
+            ("/a+b%20c%2b.pem", "/a+b c+.pem"),
+        ] {
+            assert_eq!(root_cert(value), Some(file.into()));
+        }
+        let error = parse(&[("url", "postgres://h/d?sslrootcert=%FF")]).unwrap_err().to_string();
+        assert!(error.contains("sslrootcert: not UTF-8"), "{error}");
     }
 
     #[test]
