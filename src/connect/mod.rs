@@ -7,6 +7,7 @@ use crate::models::ModelProvider;
 
 pub mod http;
 pub(crate) mod json;
+pub(crate) mod keepalive;
 pub mod local;
 pub mod memory;
 pub(crate) mod percent;

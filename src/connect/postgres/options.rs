@@ -13,6 +13,7 @@ use super::statement::TableName;
 use crate::connect::http::{
     DEFAULT_MAX_RESPONSE_BYTES, Owner, bad_option, canonical, positive, unknown_option,
 };
+use crate::connect::keepalive;
 use crate::connect::percent;
 use crate::connect::secrets::Secrets;
 use crate::connect::template::Template;
@@ -221,8 +222,13 @@ impl PostgresOptions {
         &self,
         env: impl Fn(&str) -> Option<String> + Copy,
     ) -> Result<Server, (&'static str, String)> {
+        let mut config = Config::new();
+        config
+            .keepalives_idle(keepalive::IDLE)
+            .keepalives_interval(keepalive::INTERVAL)
+            .keepalives_retries(keepalive::RETRIES);
         let mut server = Server {
-            config: Config::new(),
+            config,
             verify: Verify::default(),
             root_cert: None,
             pool_size: self.pool_size,
@@ -280,8 +286,15 @@ fn read_url(url: &str, server: &mut Server) -> Result<(), String> {
             _ => rest.push(parameter),
         }
     }
+    // What is said twice counts as it was said last.
+    let keepalives = format!(
+        "keepalives_idle={}&keepalives_interval={}&keepalives_retries={}",
+        keepalive::IDLE.as_secs(),
+        keepalive::INTERVAL.as_secs(),
+        keepalive::RETRIES
+    );
     // The client's own message may repeat what it could not read, so it is not shown.
-    server.config = format!("{base}?{}", rest.join("&")).parse().map_err(|_| {
+    server.config = format!("{base}?{keepalives}&{}", rest.join("&")).parse().map_err(|_| {
         format!("{EXPECTED_URL}, with parameters that libpq knows behind a question mark")
     })?;
     if server.config.get_hosts().is_empty() {
@@ -367,6 +380,20 @@ mod tests {
         assert_eq!((server.verify, server.connect_timeout.as_secs()), (Verify::Full, 7));
         assert_eq!(server.root_cert, Some("/a b".into()));
         assert_eq!(server.config.get_application_name(), Some("farcall"));
+    }
+
+    #[test]
+    fn a_silent_connection_is_asked_for_a_sign_of_life_as_the_url_says() {
+        let seconds = |options: &[(&str, &str)]| {
+            let config = server(options).config;
+            let interval = config.get_keepalives_interval().unwrap().as_secs();
+            let idle = config.get_keepalives_idle().as_secs();
+            (config.get_keepalives(), idle, interval, config.get_keepalives_retries())
+        };
+        assert_eq!(seconds(&[("host", "h")]), (true, 30, 10, Some(3)));
+        assert_eq!(seconds(&[URL]), (true, 30, 10, Some(3)));
+        let url = "postgres://h/d?keepalives_idle=7200&keepalives_retries=9&keepalives=0";
+        assert_eq!(seconds(&[("url", url)]), (false, 7200, 10, Some(9)));
     }
 
     #[test]
