@@ -188,6 +188,47 @@ async fn values_of_every_type_are_found_as_keys() {
 }
 
 #[tokio::test]
+async fn a_date_or_time_that_the_server_does_not_have_has_no_row() {
+    let database = Database::new().await;
+    database
+        .run(
+            "CREATE TABLE u (d date, s timestamp, v int);
+              INSERT INTO u VALUES ('4714-11-24 BC', '4714-11-24 BC', 1),
+                ('5874897-12-31', '294247-01-10 04:00:54.775807', 2)",
+        )
+        .await;
+    let session = session(1, 1);
+    // The server's first and last, those beside them, and Arrow's first and last.
+    let days =
+        [-2_440_588_i64, -2_440_589, 2_145_042_905, 2_145_042_906, -(1 << 31), i32::MAX.into()];
+    let micros = [
+        -210_866_803_200_000_000,
+        -210_866_803_200_000_001,
+        i64::MAX,
+        i64::MIN + 1,
+        0,
+        i64::MIN + 2,
+    ];
+    for (declared, values, arrow) in [
+        ("d DATE", days, "Int32'), 'Date32'"),
+        ("s TIMESTAMP(6)", micros, "Int64'), 'Timestamp(Microsecond, None)'"),
+    ] {
+        session.sql("DROP TABLE IF EXISTS u").await.unwrap();
+        let name = &declared[..1];
+        let columns = format!("{declared}, v INT, PRIMARY KEY ({name})");
+        database.create(&session, "u", &columns, "").await;
+        let value = |value: &i64| format!("(arrow_cast(arrow_cast({value}, '{arrow}))");
+        let values: Vec<String> = values.iter().map(value).collect();
+        let keys = format!("(VALUES {}) AS l (k)", values.join(", "));
+        let sql = format!("SELECT u.v FROM {keys} JOIN u ON l.k = u.{name} ORDER BY 1");
+        assert_eq!(rows(&session, &sql).await.unwrap(), ["|1|", "|2|"], "{declared}");
+        let before = format!("u.{name} < {}", values[1]);
+        let sql = format!("SELECT count(*) FROM {keys} JOIN u ON l.k = u.{name} WHERE {before}");
+        assert_eq!(rows(&session, &sql).await.unwrap(), ["|0|"], "{declared}");
+    }
+}
+
+#[tokio::test]
 async fn an_address_without_a_mask_meets_a_condition_as_it_is_shown() {
     let database = Database::new().await;
     database.run("CREATE TABLE u (id int, v inet); INSERT INTO u VALUES (1, '10.1.2.3')").await;
