@@ -82,6 +82,11 @@ impl Keys {
         self.sent.is_empty()
     }
 
+    /// Returns how many keys are asked for.
+    pub(super) fn len(&self) -> usize {
+        self.sent.len()
+    }
+
     /// Returns the keys as parameters, one array for each column.
     pub(super) fn parameters(&self) -> Vec<KeyArray<'_>> {
         let column = |column| KeyArray { column, sent: &self.sent };

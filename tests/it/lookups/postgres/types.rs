@@ -229,6 +229,33 @@ async fn a_date_or_time_that_the_server_does_not_have_has_no_row() {
 }
 
 #[tokio::test]
+async fn a_text_with_a_letter_that_the_server_lacks_has_no_row() {
+    let database = Database::new().await;
+    let name = format!("latin_{}", database.schema);
+    database
+        .run(&format!(
+            "CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        ))
+        .await;
+    let url = format!("postgres://farcall@127.0.0.1:{}/{name}", database.port);
+    let inside = url.replace("farcall@", &format!("farcall:{}@", database.password));
+    let (client, connection) =
+        tokio_postgres::connect(&inside, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+        .batch_execute("CREATE TABLE u (k text, v int); INSERT INTO u VALUES ('a', 1), ('é', 2)")
+        .await
+        .unwrap();
+    let session = session(1, 1);
+    let options =
+        format!("'connector' 'postgres', 'url' '{url}', 'password' '{}'", database.password);
+    create(&session, "u", "k VARCHAR PRIMARY KEY, v INT", &options).await.unwrap();
+    let keys = "(VALUES ('a'), ('漢'), ('é'), ('🦀')) AS l (k)";
+    let sql = format!("SELECT l.k, u.v FROM {keys} LEFT JOIN u ON l.k = u.k ORDER BY 1");
+    assert_eq!(rows(&session, &sql).await.unwrap(), ["|a|1|", "|é|2|", "|漢||", "|🦀||"]);
+}
+
+#[tokio::test]
 async fn an_address_without_a_mask_meets_a_condition_as_it_is_shown() {
     let database = Database::new().await;
     database.run("CREATE TABLE u (id int, v inet); INSERT INTO u VALUES (1, '10.1.2.3')").await;
