@@ -7,14 +7,17 @@ use crate::models::ModelProvider;
 
 pub mod http;
 pub(crate) mod json;
+pub(crate) mod keepalive;
 pub mod local;
 pub mod memory;
+pub(crate) mod percent;
 pub(crate) mod pools;
 pub mod postgres;
 pub mod redis;
 pub(crate) mod secrets;
 pub(crate) mod template;
 pub(crate) mod tls;
+pub(crate) mod userinfo;
 
 /// Returns every provider that comes with farcall.
 pub fn providers() -> Vec<Arc<dyn ModelProvider>> {

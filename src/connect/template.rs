@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::percent;
+
 /// An option value with placeholders, resolved when a query opens the model.
 ///
 /// `Debug` shows names only: the texts between them may be secret too.
@@ -67,12 +69,47 @@ impl Template {
 
     /// Fills in the placeholders; the error names the variable that is missing.
     pub(crate) fn resolve(&self, env: impl Fn(&str) -> Option<String>) -> Result<String, String> {
+        self.fill(env, |_, value| value)
+    }
+
+    /// As [`Template::resolve`], for an URL: values of user and password are percent-encoded, so
+    /// that they may hold any letter and end nothing.
+    ///
+    /// Where the URL itself has no colon between user and password, a value may bring it.
+    pub(crate) fn resolve_url(
+        &self,
+        env: impl Fn(&str) -> Option<String>,
+    ) -> Result<String, String> {
+        let text = |part: &Part| match part {
+            Part::Text(text) => text.clone(),
+            Part::Env(_) => String::new(),
+        };
+        let texts: Vec<String> = self.0.iter().map(text).collect();
+        let start = texts.iter().position(|text| text.contains("://"));
+        let end = texts.iter().rposition(|text| text.contains('@'));
+        let (Some(start), Some(end)) = (start, end) else { return self.resolve(env) };
+        let literal = texts.concat();
+        let (user, _) = literal.rsplit_once('@').unwrap_or_default();
+        let (_, user) = user.split_once("://").unwrap_or_default();
+        let kept = if user.contains(':') { "" } else { ":" };
+        self.fill(env, |index, value| match start < index && index < end {
+            true => percent::encode(&value, kept),
+            false => value,
+        })
+    }
+
+    /// Fills in the placeholders; `write` gets the position of each, and its value.
+    fn fill(
+        &self,
+        env: impl Fn(&str) -> Option<String>,
+        write: impl Fn(usize, String) -> String,
+    ) -> Result<String, String> {
         let mut text = String::new();
-        for part in &self.0 {
+        for (index, part) in self.0.iter().enumerate() {
             match part {
                 Part::Text(part) => text.push_str(part),
                 Part::Env(name) => match env(name) {
-                    Some(value) => text.push_str(&value),
+                    Some(value) => text.push_str(&write(index, value)),
                     None => return Err(format!("environment variable {name} is not set")),
                 },
             }
@@ -95,6 +132,22 @@ mod tests {
         let template = Template::parse("Bearer ${env:A}-${env:B_2}!").unwrap();
         let resolved = template.resolve(|name| Some(format!("<{name}>")));
         assert_eq!(resolved.unwrap(), "Bearer <A>-<B_2>!");
+    }
+
+    #[test]
+    fn values_of_user_and_password_end_nothing() {
+        let env =
+            |name: &str| Some(if name == "CRED" { "me:p@ss" } else { "p@s/s:é%41" }.to_owned());
+        for (text, resolved) in [
+            ("a://me:${env:PW}@h/d", "a://me:p%40s%2Fs%3A%C3%A9%2541@h/d"),
+            ("a://${env:CRED}@h/d", "a://me:p%40ss@h/d"),
+            ("a://${env:CRED}:${env:PW}@h", "a://me%3Ap%40ss:p%40s%2Fs%3A%C3%A9%2541@h"),
+            ("a://me@${env:PW}/d", "a://me@p@s/s:é%41/d"),
+            ("${env:PW}", "p@s/s:é%41"),
+            ("a://${env:PW}", "a://p@s/s:é%41"),
+        ] {
+            assert_eq!(Template::parse(text).unwrap().resolve_url(env).unwrap(), resolved);
+        }
     }
 
     #[test]

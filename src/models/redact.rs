@@ -78,7 +78,8 @@ pub fn may_travel(value: &str, secret: bool) -> bool {
         return is_headers_of_references(value);
     }
     let Some(url) = UrlParts::find(value) else { return true };
-    let names_user = matches!(url.scheme, "postgres://" | "postgresql://");
+    let scheme = url.scheme.trim_start().to_ascii_lowercase();
+    let names_user = matches!(scheme.as_str(), "postgres://" | "postgresql://");
     let is_open = |parameter: &str| names_user && !parameter.contains("password");
     let parameter = |part: &str| match part.split_once('=') {
         Some((name, value)) => is_open(name) || is_reference(value),
@@ -103,14 +104,17 @@ struct UrlParts<'a> {
 impl<'a> UrlParts<'a> {
     fn find(value: &'a str) -> Option<Self> {
         let (scheme, rest) = value.split_at(value.find("://")? + 3);
-        let (rest, query) = match rest.find(['?', '#']) {
-            Some(end) => (&rest[..end], Some(&rest[end + 1..])),
-            None => (rest, None),
-        };
-        let authority = rest.find('/').unwrap_or(rest.len());
-        let (user, host_and_path) = match rest[..authority].rfind('@') {
+        // Of http all readers agree that a slash ends user and password; clients of other schemes
+        // take more for them, and some of them all up to the last `@`.
+        let is_http = matches!(scheme.trim_start(), "http://" | "https://");
+        let end = rest.find(['/', '?', '#']).filter(|_| is_http).unwrap_or(rest.len());
+        let (user, rest) = match rest[..end].rfind('@') {
             Some(at) => (Some(&rest[..at]), &rest[at + 1..]),
             None => (None, rest),
+        };
+        let (host_and_path, query) = match rest.find(['?', '#']) {
+            Some(end) => (&rest[..end], Some(&rest[end + 1..])),
+            None => (rest, None),
         };
         Some(Self { scheme, user, host_and_path, query })
     }
@@ -145,6 +149,18 @@ mod tests {
         assert_eq!(shown("https://me:pw@h/a/b?key=1&x=2#f", false), "https://***@h/a/b?***");
         assert_eq!(shown("https://h/#token", false), "https://h/?***");
         assert_eq!(shown("https://h/a@b", false), "https://h/a@b");
+    }
+
+    #[test]
+    fn whatever_a_client_takes_for_user_and_password_is_secret() {
+        for scheme in ["postgres", "postgresql", "redis", "rediss", " POSTGRES"] {
+            for user in ["me:pa/ss", "me:pa@ss", "me:pa?ss", "me:pa#ss", ":/pa", "me:${env:A}/pa"] {
+                let url = format!("{scheme}://{user}@h:1/d");
+                assert!(!may_travel(&url, false), "{url}");
+                assert_eq!(shown(&url, false), format!("{scheme}://***@h:1/d"));
+            }
+        }
+        assert!(may_travel("redis://h/0", false) && may_travel("postgres://h/d?sslmode=a", false));
     }
 
     #[test]

@@ -1,12 +1,13 @@
 //! [`check`], which compares a JSON value with a declared type before arrow-json converts it.
 //!
-//! arrow-json is lenient where an answer would lose something in silence (it cuts `3.7` to 3 and
-//! an odd hex digit to a byte), and its errors name neither row nor place; this walk is strict and
-//! names both.
+//! arrow-json is lenient where an answer would lose something in silence (it cuts `3.7` to 3, an
+//! odd hex digit to a byte, and tenths off a time in seconds), and its errors name neither row nor
+//! place; this walk is strict and names both.
 
 use arrow::datatypes::{DataType, Field, FieldRef};
 
-use super::scan::{Kind, elements, key_is, members};
+use super::scan::{Kind, elements, key_is, members, text_of};
+use super::times::fits_time;
 use super::types::type_name;
 
 /// How much of a wrong value a message shows, in characters.
@@ -77,9 +78,10 @@ pub(crate) fn check(value: &str, data_type: &DataType) -> Result<(), Mismatch> {
         DataType::Date32
         | DataType::Time32(_)
         | DataType::Time64(_)
-        | DataType::Timestamp(_, _) => {
-            kind == Kind::String || integer(value, i64::MIN.into(), i64::MAX.into())
-        }
+        | DataType::Timestamp(_, _) => match kind {
+            Kind::String => is_whole_time(value, data_type)?,
+            _ => integer(value, i64::MIN.into(), i64::MAX.into()),
+        },
         DataType::List(field) | DataType::LargeList(field) if kind == Kind::Array => {
             list(value, field)?;
             true
@@ -190,6 +192,22 @@ pub(crate) fn fits_decimal(text: &str, precision: u8, scale: i8) -> bool {
     decimals <= i32::from(scale) && point <= i32::from(precision) - i32::from(scale)
 }
 
+/// Lets a text through that is a time or none at all; one that would be cut is told as such.
+fn is_whole_time(value: &str, data_type: &DataType) -> Result<bool, Mismatch> {
+    let fits = match value.contains('\\') {
+        true => text_of(value).is_none_or(|text| fits_time(&text, data_type)),
+        false => fits_time(value.trim_matches('"'), data_type),
+    };
+    match fits {
+        true => Ok(true),
+        false => {
+            let mut mismatch = Mismatch::new(value, data_type);
+            mismatch.got.push_str(", finer than its type,");
+            Err(mismatch)
+        }
+    }
+}
+
 fn hex(value: &str, bytes: Option<usize>) -> bool {
     if Kind::of(value) != Kind::String {
         return false;
@@ -261,6 +279,17 @@ mod tests {
         assert!(fits("\"2024-01-01T00:00:00Z\"", &timestamp));
         assert!(fits("12", &timestamp));
         assert!(!fits("[1]", &timestamp));
+    }
+
+    #[test]
+    fn times_are_not_cut_to_their_type() {
+        let seconds = DataType::Timestamp(TimeUnit::Second, None);
+        assert!(fits(r#""2024-02-29T12:00:00.000\u002B02:00""#, &seconds));
+        let mismatch = check(r#""2024-02-29T12:00:00\u002E9""#, &seconds).unwrap_err();
+        assert!(mismatch.got.ends_with(", finer than its type,"), "{mismatch:?}");
+        assert!(!fits(r#""2024-02-29T12:00:00.9""#, &seconds));
+        assert!(!fits(r#""2024-02-29T23:00:00-05:00""#, &DataType::Date32));
+        assert!(fits(r#""2024-02-29""#, &DataType::Date32));
     }
 
     #[test]

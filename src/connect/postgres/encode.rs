@@ -2,6 +2,7 @@
 
 use std::error::Error;
 use std::hash::{BuildHasher, Hash, Hasher};
+use std::ops::Range;
 
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericByteArray, GenericByteViewArray,
@@ -21,6 +22,22 @@ use super::decode::{EPOCH_DAYS, EPOCH_MICROS};
 use super::numeric;
 use super::statement::{KeyPart, KeyText};
 use super::types::Wire;
+
+/// The dates that the server has, in its own days: from 4714-11-24 BC to 5874897-12-31.
+const DATES: Range<i32> = -2_451_545..2_145_031_949;
+/// The times that the server has, in its own microseconds: from that day to the end of 294276.
+const TIMESTAMPS: Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
+
+/// Returns a date, in days since 1970, as the server counts it; `None` for one that it refuses.
+pub(super) fn date(days: i32) -> Option<i32> {
+    days.checked_sub(EPOCH_DAYS).filter(|days| DATES.contains(days))
+}
+
+/// Returns a time, in microseconds since 1970, as the server counts it; `None` for one that it
+/// refuses.
+pub(super) fn timestamp(micros: i64) -> Option<i64> {
+    micros.checked_sub(EPOCH_MICROS).filter(|micros| TIMESTAMPS.contains(micros))
+}
 
 /// One column of keys as values of the server.
 #[derive(Debug, Default)]
@@ -63,6 +80,11 @@ impl Keys {
     /// Says whether no key needs to be asked for.
     pub(super) fn is_empty(&self) -> bool {
         self.sent.is_empty()
+    }
+
+    /// Returns how many keys are asked for.
+    pub(super) fn len(&self) -> usize {
+        self.sent.len()
     }
 
     /// Returns the keys as parameters, one array for each column.
@@ -238,9 +260,9 @@ fn encode(column: &ArrayRef, part: &KeyPart, sent: &mut [bool]) -> Option<Encode
         DataType::Binary => Some(texts::<GenericBinaryType<i32>>(column, part, sent)),
         DataType::LargeBinary => Some(texts::<GenericBinaryType<i64>>(column, part, sent)),
         DataType::BinaryView => Some(views::<BinaryViewType>(column, part, sent)),
-        DataType::Date32 => Some(fixed::<Date32Type, 4>(column, sent, |days| {
-            days.checked_sub(EPOCH_DAYS).map(i32::to_be_bytes)
-        })),
+        DataType::Date32 => {
+            Some(fixed::<Date32Type, 4>(column, sent, |days| date(days).map(i32::to_be_bytes)))
+        }
         DataType::Time64(TimeUnit::Nanosecond) => {
             Some(fixed::<Time64NanosecondType, 8>(column, sent, |nanos| {
                 (nanos % 1000 == 0).then(|| (nanos / 1000).to_be_bytes())
@@ -264,11 +286,7 @@ fn encode(column: &ArrayRef, part: &KeyPart, sent: &mut [bool]) -> Option<Encode
 }
 
 fn timestamps(unit: TimeUnit, column: &ArrayRef, sent: &mut [bool]) -> Encoded {
-    // The ends of the range stand for infinity, which no key is.
-    let write = |micros: Option<i64>| {
-        let micros = micros?.checked_sub(EPOCH_MICROS)?;
-        (micros > i64::MIN).then(|| micros.to_be_bytes())
-    };
+    let write = |micros: Option<i64>| Some(timestamp(micros?)?.to_be_bytes());
     match unit {
         TimeUnit::Second => {
             fixed::<TimestampSecondType, 8>(column, sent, |v| write(v.checked_mul(1_000_000)))
@@ -345,7 +363,7 @@ fn is_uuid(text: &[u8]) -> bool {
 mod tests {
     use std::sync::Arc;
 
-    use arrow::array::{Decimal128Array, Int64Array};
+    use arrow::array::{Date32Array, Decimal128Array, Int64Array, TimestampMicrosecondArray};
 
     use super::*;
 
@@ -375,6 +393,17 @@ mod tests {
             assert_eq!(positions.find(&[&encoded("7", 0)]), None);
             assert_eq!(positions.find(&[&encoded(text, scale)]), Some(position), "{text}");
         }
+    }
+
+    #[test]
+    fn what_the_server_has_no_date_or_time_for_is_not_sent() {
+        let days = Date32Array::from(vec![0, i32::MIN, -2_440_588, -2_440_589, i32::MAX]);
+        assert_eq!(keys(Arc::new(days), Wire::Date).sent, [0, 2]);
+        let first = -210_866_803_200_000_000;
+        let micros = TimestampMicrosecondArray::from(vec![first - 1, first, 0, i64::MAX, i64::MIN]);
+        assert_eq!(keys(Arc::new(micros), Wire::Timestamp).sent, [1, 2, 3]);
+        // Arrow's last microsecond is in 294247, the server's in 294276.
+        assert_eq!(timestamp(i64::MAX), Some(i64::MAX - EPOCH_MICROS));
     }
 
     fn keys(column: ArrayRef, wire: Wire) -> Keys {

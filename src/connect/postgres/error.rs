@@ -95,6 +95,11 @@ fn is_hopeless(error: &Error) -> bool {
     kinds.contains(&error.to_string().as_str())
 }
 
+/// Says whether the server's encoding lacks a letter of a text.
+pub(super) fn lacks_letter(error: &Error) -> bool {
+    error.code() == Some(&SqlState::UNTRANSLATABLE_CHARACTER)
+}
+
 /// Says whether a connection may be used again after an error.
 pub(super) fn survives(error: &Error) -> bool {
     error.as_db_error().is_some_and(|refusal| {

@@ -5,7 +5,7 @@ use datafusion::common::ScalarValue;
 use datafusion::logical_expr::expr::InList;
 use datafusion::logical_expr::{BinaryExpr, Expr, Like, Operator};
 
-use super::decode::{EPOCH_DAYS, EPOCH_MICROS};
+use super::encode::{date, timestamp};
 use super::statement::ServerColumn;
 use super::types::{ColumnType, Wire};
 
@@ -158,11 +158,10 @@ fn constant(column: &ServerColumn, value: &ScalarValue) -> Option<String> {
         (Wire::Text, value) => text(value.try_as_str()??),
         (Wire::Bytea, _) => bytes(value),
         (Wire::Date, ScalarValue::Date32(Some(days))) => {
-            let days = days.checked_sub(EPOCH_DAYS)?;
-            Some(format!("('2000-01-01'::date + ({days}))"))
+            Some(format!("('2000-01-01'::date + ({}))", date(*days)?))
         }
         (Wire::Timestamp | Wire::Timestamptz, value) => {
-            let micros = micros(value)?.checked_sub(EPOCH_MICROS)?;
+            let micros = timestamp(micros(value)?)?;
             // The server multiplies intervals as floating-point numbers.
             (micros.unsigned_abs() < 1 << f64::MANTISSA_DIGITS).then_some(())?;
             let start = match wire {

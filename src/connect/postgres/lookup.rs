@@ -49,11 +49,25 @@ impl PostgresLookup {
             .ok_or_else(|| CallError::function(name, "a key of a type that does not travel"))?;
         let mut columns = Rows::of(name, select);
         let (mut of_row, mut errors) = (Vec::new(), BTreeMap::new());
+        let (mut bytes, limit) = (0, self.0.max_response_bytes());
         if !keys.is_empty() {
             let mut positions = keys.positions();
             let statement = connection.prepared(&select.sql).await?;
-            let mut rows = connection.query(&statement, keys.parameters()).await?;
+            let mut rows = match connection.query(&statement, keys.parameters()).await {
+                // Keys that are refused together are asked for again, down to the one with the letter.
+                Err(_) if keys.len() == 1 && connection.lacks_parameter() => {
+                    return Ok(LookupAnswer::new(columns.finish()?, of_row));
+                }
+                rows => rows?,
+            };
             while let Some(row) = connection.next(&mut rows).await? {
+                // Rows that are thrown away below have come as well.
+                bytes += row.raw_size_bytes();
+                if bytes > limit {
+                    let message =
+                        format!("the answer has more than {limit} bytes (max_response_bytes)");
+                    return Err(CallError::malformed(name, message));
+                }
                 let mut parts = SmallVec::<[&[u8]; 4]>::new();
                 for part in 0..select.key.len() {
                     // No key is NULL, and no NULL is equal to one.

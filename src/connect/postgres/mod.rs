@@ -17,7 +17,7 @@
 //! | TIMESTAMP | Timestamp without a zone | timestamp, date; timestamptz as the time in UTC |
 //! | TIMESTAMP WITH TIME ZONE | Timestamp with a zone | timestamptz |
 //! | INTERVAL | Interval(MonthDayNano) | interval |
-//! | ARRAY of those | List | an array of one dimension |
+//! | ARRAY of those | List | an array of one dimension, but not of inet |
 //!
 //! NaN and infinity in a numeric, an infinite date, 24:00, and whatever is finer or larger than its
 //! declared type, fail the key that they were found for, and no other.
@@ -67,10 +67,11 @@ use types::ColumnType;
 /// * `pool_size`: connections at most, for all queries of the runtime whose options are equal; the
 ///   table's `buffer_capacity`, or 10. So many requests are in flight at most, unless
 ///   `max_concurrency` says otherwise;
-/// * `connect_timeout` (10 s).
+/// * `connect_timeout` (10 s);
+/// * `max_response_bytes` (64 MiB): the largest answer to one request, as the server sends it.
 ///
-/// In all of them but `sslmode`, `pool_size`, `table` and `connect_timeout`, `${env:NAME}` stands for
-/// an environment variable, read when a query starts.
+/// In all of them but `sslmode`, `pool_size`, `table`, `connect_timeout` and `max_response_bytes`,
+/// `${env:NAME}` stands for an environment variable, read when a query starts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PostgresConnector;
 

@@ -10,9 +10,14 @@ use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use super::statement::TableName;
-use crate::connect::http::{Owner, bad_option, canonical, unknown_option};
+use crate::connect::http::{
+    DEFAULT_MAX_RESPONSE_BYTES, Owner, bad_option, canonical, positive, unknown_option,
+};
+use crate::connect::keepalive;
+use crate::connect::percent;
 use crate::connect::secrets::Secrets;
 use crate::connect::template::Template;
+use crate::connect::userinfo;
 
 /// How long a connection may take unless `connect_timeout` says otherwise.
 const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,7 +27,10 @@ const DEFAULT_POOL_SIZE: usize = 10;
 /// How this program is named among a server's connections unless `application_name` says otherwise.
 const APPLICATION_NAME: &str = "farcall";
 
-const ACCEPTED: [&str; 14] = [
+/// The largest answer that there can be: Arrow's columns of bytes hold no more.
+const MAX_RESPONSE_BYTES: usize = i32::MAX as usize;
+
+const ACCEPTED: [&str; 15] = [
     "url",
     "host",
     "port",
@@ -34,6 +42,7 @@ const ACCEPTED: [&str; 14] = [
     "sslrootcert",
     "pool_size",
     "connect_timeout",
+    "max_response_bytes",
     "application_name",
     "options",
     "target_session_attrs",
@@ -130,6 +139,8 @@ pub(super) struct PostgresOptions {
     connect_timeout: Option<Duration>,
     pub(super) table: TableName,
     pub(super) pool_size: usize,
+    /// The largest answer to one request, in bytes.
+    pub(super) max_response_bytes: usize,
 }
 
 impl PostgresOptions {
@@ -150,6 +161,7 @@ impl PostgresOptions {
             connect_timeout: None,
             table: TableName::exact(table),
             pool_size: window.unwrap_or(DEFAULT_POOL_SIZE),
+            max_response_bytes: DEFAULT_MAX_RESPONSE_BYTES,
         };
         for (option, value) in given {
             let name = canonical(option);
@@ -187,6 +199,10 @@ impl PostgresOptions {
                     format!("'{value}' is not a number of connections greater than 0")
                 })?;
             }
+            "max_response_bytes" => {
+                self.max_response_bytes =
+                    positive(value, "number of bytes")?.min(MAX_RESPONSE_BYTES);
+            }
             "connect_timeout" => {
                 let timeout = humantime::parse_duration(value.trim()).ok();
                 let timeout = timeout.filter(|timeout| !timeout.is_zero());
@@ -206,8 +222,13 @@ impl PostgresOptions {
         &self,
         env: impl Fn(&str) -> Option<String> + Copy,
     ) -> Result<Server, (&'static str, String)> {
+        let mut config = Config::new();
+        config
+            .keepalives_idle(keepalive::IDLE)
+            .keepalives_interval(keepalive::INTERVAL)
+            .keepalives_retries(keepalive::RETRIES);
         let mut server = Server {
-            config: Config::new(),
+            config,
             verify: Verify::default(),
             root_cert: None,
             pool_size: self.pool_size,
@@ -215,7 +236,7 @@ impl PostgresOptions {
         };
         if let Some(url) = &self.url {
             let named = |message| ("url", message);
-            let url = url.resolve(env).map_err(named)?;
+            let url = url.resolve_url(env).map_err(named)?;
             read_url(&url, &mut server).map_err(named)?;
         }
         for name in KEYWORDS {
@@ -247,22 +268,33 @@ fn read_url(url: &str, server: &mut Server) -> Result<(), String> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(EXPECTED_URL.to_owned());
     }
+    userinfo::check(url)?;
     let (base, query) = url.split_once('?').unwrap_or((url, ""));
     let mut rest = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
+        let text = |name: &str, value| {
+            String::from_utf8(percent::decode(value)).map_err(|_| format!("{name}: not UTF-8"))
+        };
         match parameter.split_once('=') {
-            Some(("sslmode", value)) => {
-                server.verify = value.parse().map_err(|accepted| format!("sslmode: {accepted}"))?;
+            Some((name @ "sslmode", value)) => {
+                let verify = text(name, value)?.parse();
+                server.verify = verify.map_err(|accepted| format!("{name}: {accepted}"))?;
             }
-            Some(("sslrootcert", value)) => {
-                let decoded = url::form_urlencoded::parse(value.as_bytes()).next();
-                server.root_cert = decoded.map(|(file, _)| file.into_owned().into());
+            Some((name @ "sslrootcert", value)) => {
+                server.root_cert = Some(text(name, value)?.into());
             }
             _ => rest.push(parameter),
         }
     }
+    // What is said twice counts as it was said last.
+    let keepalives = format!(
+        "keepalives_idle={}&keepalives_interval={}&keepalives_retries={}",
+        keepalive::IDLE.as_secs(),
+        keepalive::INTERVAL.as_secs(),
+        keepalive::RETRIES
+    );
     // The client's own message may repeat what it could not read, so it is not shown.
-    server.config = format!("{base}?{}", rest.join("&")).parse().map_err(|_| {
+    server.config = format!("{base}?{keepalives}&{}", rest.join("&")).parse().map_err(|_| {
         format!("{EXPECTED_URL}, with parameters that libpq knows behind a question mark")
     })?;
     if server.config.get_hosts().is_empty() {
@@ -351,10 +383,69 @@ mod tests {
     }
 
     #[test]
+    fn a_silent_connection_is_asked_for_a_sign_of_life_as_the_url_says() {
+        let seconds = |options: &[(&str, &str)]| {
+            let config = server(options).config;
+            let interval = config.get_keepalives_interval().unwrap().as_secs();
+            let idle = config.get_keepalives_idle().as_secs();
+            (config.get_keepalives(), idle, interval, config.get_keepalives_retries())
+        };
+        assert_eq!(seconds(&[("host", "h")]), (true, 30, 10, Some(3)));
+        assert_eq!(seconds(&[URL]), (true, 30, 10, Some(3)));
+        let url = "postgres://h/d?keepalives_idle=7200&keepalives_retries=9&keepalives=0";
+        assert_eq!(seconds(&[("url", url)]), (false, 7200, 10, Some(9)));
+    }
+
+    #[test]
+    fn values_of_an_url_are_percent_encoded_and_no_form() {
+        let root_cert = |value: &str| {
+            let url = format!("postgres://h/d?sslmode=verify%2Dca&sslrootcert={value}");
+            let server = server(&[("url", &url)]);
+            assert_eq!(server.verify, Verify::Ca);
+            server.root_cert
+        };
+        for (value, file) in [
+            ("/certs/env=prod/ca.pem", "/certs/env=prod/ca.pem"),
+            ("/a+b%20c%2b.pem", "/a+b c+.pem"),
+        ] {
+            assert_eq!(root_cert(value), Some(file.into()));
+        }
+        let error = parse(&[("url", "postgres://h/d?sslrootcert=%FF")]).unwrap_err().to_string();
+        assert!(error.contains("sslrootcert: not UTF-8"), "{error}");
+    }
+
+    #[test]
+    fn a_password_from_the_environment_may_hold_any_letter() {
+        let password = "hunter2@prod:/?#%41 é";
+        let options = parse(&[("url", "postgres://me:${env:PW}@h:1/d")]).unwrap();
+        let server = options.resolve(|_| Some(password.to_owned())).ok().unwrap();
+        assert_eq!(server.config.get_password(), Some(password.as_bytes()));
+        assert_eq!((server.place().as_str(), server.config.get_dbname()), ("h:1", Some("d")));
+        let options = parse(&[("url", "${env:URL}")]).unwrap();
+        let url = "postgres://me:hunter2@prod@h/d";
+        let Err((option, message)) = options.resolve(|_| Some(url.to_owned())) else {
+            panic!("a host prod@h")
+        };
+        assert!(message.contains("percent-encode"), "{option}: {message}");
+        assert!(!message.contains("prod") && !message.contains("hunter"), "{message}");
+    }
+
+    #[test]
     fn there_are_as_many_connections_as_the_table_has_requests_in_flight() {
         let given = BTreeMap::from([("url".to_owned(), URL.1.to_owned())]);
         assert_eq!(PostgresOptions::parse(OWNER, &given, Some(3)).unwrap().pool_size, 3);
         assert_eq!(server(&[URL, ("pool_size", "4")]).pool_size, 4);
+    }
+
+    #[test]
+    fn an_answer_has_no_more_than_a_column_holds() {
+        let limit = |given: &[(&str, &str)]| {
+            let options: Vec<_> = [URL].iter().chain(given).copied().collect();
+            parse(&options).unwrap().max_response_bytes
+        };
+        assert_eq!(limit(&[]), 64 << 20);
+        assert_eq!(limit(&[("max_response_bytes", "7")]), 7);
+        assert_eq!(limit(&[("max_response_bytes", "10000000000")]), i32::MAX as usize);
     }
 
     #[test]
@@ -363,10 +454,15 @@ mod tests {
             ("url", "http://h:1/pw-42", EXPECTED_URL),
             ("url", "postgres://me:pw-42@h/d?pw-42=1", "parameters that libpq knows"),
             ("url", "postgres:///d", EXPECTED_URL),
+            ("url", "postgres://me:pw-/42@h/d", "percent-encode user and password"),
+            ("url", "postgres://me:pw-?42@h/d", "percent-encode user and password"),
+            ("url", "postgres://me:pw-#42@h/d", "percent-encode user and password"),
+            ("url", "postgres://me:pw@42@h/d", "percent-encode user and password"),
             ("url", "postgres://h/d?sslmode=allow", "sslmode: accepted are disable, prefer"),
             ("sslmode", "on", "accepted are disable, prefer, require, verify-ca, verify-full"),
             ("pool_size", "0", "'0' is not a number of connections greater than 0"),
             ("connect_timeout", "3", "'3' is not a duration greater than 0"),
+            ("max_response_bytes", "0", "'0' is not a number of bytes greater than 0"),
             ("host", "h", "stands in 'url' already"),
             ("target_session_attrs", "x", "accepted are any, read-write, read-only"),
             ("password", "${pw-42}", "a placeholder is not of the form ${env:NAME}"),

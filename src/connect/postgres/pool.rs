@@ -17,7 +17,7 @@ use tokio_postgres::types::BorrowToSql;
 use tokio_postgres::{Error, Row, RowStream, Statement};
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-use super::error::{Asked, survives};
+use super::error::{Asked, lacks_letter, survives};
 use super::options::Server;
 use super::verify;
 use crate::connect::pools::Pools;
@@ -98,7 +98,8 @@ impl Pool {
             Ok(client) => {
                 let (pool, function) = (Arc::clone(self), function.to_owned());
                 let (client, user) = (Some(client), Some(users.enter()));
-                Ok(Connection { pool, function, client, state: State::Idle, user })
+                let (state, lacks_parameter) = (State::Idle, false);
+                Ok(Connection { pool, function, client, state, lacks_parameter, user })
             }
             Err(error) => Err(self.unconnected(function, asked.elapsed(), error)),
         }
@@ -180,6 +181,8 @@ pub(super) struct Connection {
     /// Taken when it is dropped.
     client: Option<Client>,
     state: State,
+    /// Whether the latest statement was refused for a parameter with a letter that the server lacks.
+    lacks_parameter: bool,
     user: Option<User>,
 }
 
@@ -220,9 +223,17 @@ impl Connection {
             None => return Err(self.gone()),
             Some(client) => client.query_raw(statement, parameters).await,
         };
+        // What the server says at once is about the parameters: it has not read a row yet.
+        self.lacks_parameter = rows.as_ref().err().is_some_and(lacks_letter);
         let rows = self.settle(rows)?;
         self.state = State::Busy;
         Ok(Box::pin(rows))
+    }
+
+    /// Says whether the statement was refused since no text of the server can be equal to one of its
+    /// parameters.
+    pub(super) fn lacks_parameter(&self) -> bool {
+        self.lacks_parameter
     }
 
     /// Reads the next row of the statement that runs, `None` after the last.

@@ -18,6 +18,9 @@ use super::source::{Opened, Rows, Source};
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 8192;
+/// Bytes at which a batch ends: what a reader has in memory, and far from the 2 GiB that Arrow's
+/// columns hold, of which one value may be half.
+const BATCH_BYTES: usize = 16 << 20;
 
 /// Reads the whole table.
 ///
@@ -93,6 +96,7 @@ impl Reading {
         let mut columns = Rows::of(name, self.opened.select()?);
         let mut count = 0;
         while count < BATCH_ROWS
+            && columns.bytes() < BATCH_BYTES
             && let Some(row) = self.connection.next(&mut self.rows).await?
         {
             if let Some(error) = columns.push(&row)? {

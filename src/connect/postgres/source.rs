@@ -78,6 +78,11 @@ impl Source {
         &self.name
     }
 
+    /// Returns the largest answer to one request, in bytes.
+    pub(super) fn max_response_bytes(&self) -> usize {
+        self.options.max_response_bytes
+    }
+
     /// Finds the pool of connections, once per query.
     pub(super) fn open(&self, ctx: &FunctionContext) -> Result<Arc<Opened>, CallError> {
         let refused = |message| CallError::configuration(&self.name, message);
@@ -212,6 +217,8 @@ pub(super) struct Rows<'a> {
     columns: Vec<Box<dyn Column>>,
     /// Where the columns begin in a row.
     offset: usize,
+    /// What was taken since the beginning, as the server sent it.
+    bytes: usize,
 }
 
 impl<'a> Rows<'a> {
@@ -219,11 +226,17 @@ impl<'a> Rows<'a> {
     pub(super) fn of(function: &'a str, select: &'a Select) -> Self {
         let columns = select.columns.iter().filter_map(|declared| column(&declared.declared));
         let (columns, offset) = (columns.collect(), select.key.len());
-        Self { function, declared: &select.columns, columns, offset }
+        Self { function, declared: &select.columns, columns, offset, bytes: 0 }
+    }
+
+    /// Returns how many bytes the rows so far have.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Takes a row; returns what is wrong with it, if a value is not of its declared type.
     pub(super) fn push(&mut self, row: &Row) -> Result<Option<CallError>, CallError> {
+        self.bytes += row.raw_size_bytes();
         let mut wrong = None;
         let columns = self.columns.iter_mut().zip(self.declared).enumerate();
         for (index, (column, declared)) in columns {
@@ -239,6 +252,7 @@ impl<'a> Rows<'a> {
 
     /// Returns the columns, and begins anew.
     pub(super) fn finish(&mut self) -> Result<Vec<ArrayRef>, CallError> {
+        self.bytes = 0;
         let columns: Result<_, ArrowError> =
             self.columns.iter_mut().map(|column| column.finish()).collect();
         columns.map_err(|error| CallError::function(self.function, error))

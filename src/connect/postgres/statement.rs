@@ -27,41 +27,54 @@ impl TableName {
         Self(vec![name.to_owned()])
     }
 
-    /// Reads a name as the server does: without quotes it is in lower case.
+    /// Reads a name as the server does: without quotes its ASCII letters are in lower case, and
+    /// blanks around a part are none of it.
     ///
     /// # Errors
     /// A text that says what is expected.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
-        const EXPECTED: &str = "expected the name of a table, like 'users', 'shop.users' or \
-                                '\"Shop\".\"Users\"'";
-        let (mut parts, mut part, mut letters) = (Vec::new(), String::new(), text.trim().chars());
-        let (mut in_quotes, mut was_quoted) = (false, false);
-        let mut close = |part: &mut String, was_quoted: &mut bool| {
-            let name = std::mem::take(part);
-            let name = if *was_quoted { name } else { name.trim().to_lowercase() };
-            *was_quoted = false;
-            parts.push(name);
-        };
-        while let Some(letter) = letters.next() {
-            match letter {
-                '"' if in_quotes && letters.as_str().starts_with('"') => {
-                    part.extend(letters.next())
+        let read = || {
+            let (mut parts, mut rest) = (Vec::new(), text);
+            loop {
+                let (part, behind) = next_part(rest)?;
+                parts.push(part);
+                match behind.trim_ascii_start() {
+                    "" => return Some(parts),
+                    behind => rest = behind.strip_prefix('.')?,
                 }
-                '"' => (in_quotes, was_quoted) = (!in_quotes, true),
-                '.' if !in_quotes => close(&mut part, &mut was_quoted),
-                letter => part.push(letter),
             }
-        }
-        close(&mut part, &mut was_quoted);
+        };
         let is_name = |part: &String| !part.is_empty() && !part.contains('\0');
-        match !in_quotes && parts.len() <= 3 && parts.iter().all(is_name) {
-            true => Ok(Self(parts)),
-            false => Err(EXPECTED.to_owned()),
-        }
+        let parts = read().filter(|parts| parts.len() <= 3 && parts.iter().all(is_name));
+        parts.map(Self).ok_or_else(|| {
+            "expected the name of a table, like 'users', 'shop.users' or '\"Shop\".\"Users\"'"
+                .to_owned()
+        })
     }
 
     fn quoted(&self) -> String {
         self.0.iter().map(|part| quoted(part)).collect::<Vec<_>>().join(".")
+    }
+}
+
+/// Reads the first part of a name, and returns what is behind it; `None` if its quotes do not close.
+fn next_part(text: &str) -> Option<(String, &str)> {
+    let text = text.trim_ascii_start();
+    let Some(mut rest) = text.strip_prefix('"') else {
+        let end = text.find(['.', '"']).unwrap_or(text.len());
+        return Some((text[..end].trim_ascii_end().to_ascii_lowercase(), &text[end..]));
+    };
+    let mut name = String::new();
+    loop {
+        let (before, behind) = rest.split_once('"')?;
+        name.push_str(before);
+        match behind.strip_prefix('"') {
+            None => return Some((name, behind)),
+            Some(more) => {
+                name.push('"');
+                rest = more;
+            }
+        }
     }
 }
 
@@ -95,6 +108,8 @@ impl ServerColumn {
     pub(super) fn value(&self) -> String {
         match self.travels.is_of(&self.server) {
             true => named(&self.name),
+            // A cast writes the mask of a single host, too, which the type itself does not.
+            false if self.server == Type::INET => format!("abbrev({})", named(&self.name)),
             false => format!("{}::{}", named(&self.name), self.travels.name()),
         }
     }
@@ -260,11 +275,11 @@ mod tests {
         let key = [
             column("a", DataType::Utf8, Type::UUID),
             column("b", DataType::Utf8, Type::BPCHAR),
-            column("c", DataType::Utf8, Type::JSONB),
+            column("c", DataType::Utf8, Type::INET),
         ];
         insta::assert_snapshot!(
             select(&key, &[], &[]),
-            @r#"SELECT t."a"::text, t."b"::text, t."c"::text FROM "shop"."U" AS t WHERE (t."a", t."b", t."c"::text) IN (SELECT k0, k1, k2 FROM unnest($1::text[]::uuid[], $2::text[]::bpchar[], $3::text[]) AS k(k0, k1, k2))"#
+            @r#"SELECT t."a"::text, t."b"::text, abbrev(t."c") FROM "shop"."U" AS t WHERE (t."a", t."b", abbrev(t."c")) IN (SELECT k0, k1, k2 FROM unnest($1::text[]::uuid[], $2::text[]::bpchar[], $3::text[]) AS k(k0, k1, k2))"#
         );
     }
 
@@ -282,10 +297,13 @@ mod tests {
             ("a.B.\"C.d\"", "\"a\".\"b\".\"C.d\""),
             ("\"a\"\"b\"", "\"a\"\"b\""),
             (" shop . users ", "\"shop\".\"users\""),
+            (" \"Shop\" . \" Users \" ", "\"Shop\".\" Users \""),
+            ("ÄRger.\"Ö\"", "\"Ärger\".\"Ö\""),
+            ("\"a.b\".C", "\"a.b\".\"c\""),
         ] {
             assert_eq!(TableName::parse(text).unwrap().quoted(), name);
         }
-        for text in ["", "a.", "\"a", "a.b.c.d", ".a"] {
+        for text in ["", "a.", "\"a", "a.b.c.d", ".a", "a\"b\"", "\"a\"b", "\"a\" é"] {
             assert!(TableName::parse(text).unwrap_err().starts_with("expected the name"), "{text}");
         }
     }

@@ -134,6 +134,10 @@ impl ColumnType {
         if is_list != self.is_list {
             return None;
         }
+        // Only a cast turns the elements of an array into texts, and that of inet adds a mask.
+        if is_list && *value == Type::INET {
+            return None;
+        }
         // Without a session time zone SQL's TIMESTAMP WITH TIME ZONE has none here: it is UTC, as
         // the server sends it.
         if self.wire == Wire::Timestamp && *value == Type::TIMESTAMPTZ {
@@ -191,6 +195,8 @@ mod tests {
             (DataType::new_list(DataType::Int64, true), Type::INT4_ARRAY, true),
             (DataType::new_list(DataType::Int64, true), Type::INT4, false),
             (DataType::Int64, Type::INT8_ARRAY, false),
+            (DataType::new_list(DataType::Utf8, true), Type::CIDR_ARRAY, true),
+            (DataType::new_list(DataType::Utf8, true), Type::INET_ARRAY, false),
         ] {
             let column = ColumnType::of(&declared).unwrap();
             assert_eq!(column.from(&server).is_some(), is_read, "{declared} of {server}");

@@ -17,6 +17,8 @@ pub(super) enum Failure {
     Configuration(String),
     /// The answer does not fit the request.
     Malformed(String),
+    /// The answer has more bytes than are read; one to fewer keys may have less.
+    TooLarge(String),
 }
 
 impl Failure {
@@ -31,7 +33,9 @@ impl Failure {
             Failure::Configuration(message) => {
                 CallError::configuration(table, secrets.excerpt(&message))
             }
-            Failure::Malformed(message) => CallError::malformed(table, secrets.excerpt(&message)),
+            Failure::Malformed(message) | Failure::TooLarge(message) => {
+                CallError::malformed(table, secrets.excerpt(&message))
+            }
         }
     }
 
@@ -40,7 +44,8 @@ impl Failure {
         let (Self::Unreachable(message)
         | Self::Transient(message)
         | Self::Configuration(message)
-        | Self::Malformed(message)) = &mut self;
+        | Self::Malformed(message)
+        | Self::TooLarge(message)) = &mut self;
         message.insert_str(0, &format!("{server}: "));
         self
     }

@@ -17,6 +17,8 @@ use tokio_rustls::TlsConnector;
 use super::classify::Failure;
 use super::link::{self, Link, Linked};
 use super::options::Server;
+use super::size::size;
+use crate::connect::keepalive;
 
 /// A connection that was greeted: authenticated, and at its database.
 ///
@@ -62,6 +64,7 @@ impl Connection {
         let stream =
             TcpStream::connect((server.host.as_str(), server.port)).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
+        keepalive::keep_alive(&stream).map_err(failed)?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(stream),
             Some(tls) => {
@@ -129,6 +132,7 @@ impl Connection {
         self.link.begin();
         let answers = self.client.clone().send_packed_commands(commands, 0, commands.len()).await;
         let answers = answers.map_err(|error| self.failure(&error))?;
+        self.link.finish(answers.iter().map(size).sum())?;
         if answers.len() != commands.len() {
             let (got, sent) = (answers.len(), commands.len());
             return Err(Failure::Malformed(format!("{got} answers to {sent} commands")));

@@ -2,35 +2,67 @@
 
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::classify::Failure;
 
+/// What a server may say without being asked, in bytes: that it is full, for instance.
+const UNASKED_BYTES: usize = 4096;
+
 /// What is known of one connection; the client's own errors keep neither cause nor size.
 #[derive(Debug)]
 pub(super) struct Link {
     /// The largest answer, in bytes.
     max_response_bytes: usize,
-    /// Bytes that may come until the next request begins.
-    left: AtomicUsize,
+    coming: Mutex<Coming>,
     end: OnceLock<Failure>,
+}
+
+/// Answers that are on their way, and may be as large as the limit, each.
+#[derive(Debug, Default)]
+struct Coming {
+    requests: usize,
+    /// Bytes of those answers that came.
+    bytes: usize,
 }
 
 impl Link {
     /// Makes the link of a new connection.
     pub(super) fn new(max_response_bytes: usize) -> Self {
-        let left = AtomicUsize::new(max_response_bytes);
-        Self { max_response_bytes, left, end: OnceLock::new() }
+        Self { max_response_bytes, coming: Mutex::default(), end: OnceLock::new() }
     }
 
-    /// Says that a request begins; requests that share the connection share its bytes.
+    /// Says that a request begins.
     pub(super) fn begin(&self) {
-        self.left.store(self.max_response_bytes, Ordering::Relaxed);
+        self.coming().requests += 1;
+    }
+
+    /// Says that a request was answered, by so many bytes.
+    ///
+    /// One that nobody waits for any more is never answered, and its answer may still come.
+    pub(super) fn finish(&self, bytes: usize) -> Result<(), Failure> {
+        let mut coming = self.coming();
+        coming.requests = coming.requests.saturating_sub(1);
+        coming.bytes = match coming.requests {
+            0 => 0,
+            _ => coming.bytes.saturating_sub(bytes),
+        };
+        match bytes > self.max_response_bytes {
+            true => Err(self.too_large()),
+            false => Ok(()),
+        }
+    }
+
+    fn coming(&self) -> MutexGuard<'_, Coming> {
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn too_large(&self) -> Failure {
+        let limit = self.max_response_bytes;
+        Failure::TooLarge(format!("the answer has more than {limit} bytes (max_response_bytes)"))
     }
 
     /// Says how the connection ended; what is said first stays.
@@ -49,15 +81,17 @@ impl Link {
             self.end(Failure::Unreachable("the server closed the connection".to_owned()));
             return Ok(());
         }
-        let take = |left: usize| left.checked_sub(bytes);
-        match self.left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
-            Ok(_) => Ok(()),
-            Err(_) => {
-                let limit = self.max_response_bytes;
-                let message =
-                    format!("the answer has more than {limit} bytes (max_response_bytes)");
-                self.end(Failure::Malformed(message.clone()));
-                Err(io::Error::other(message))
+        let is_too_much = {
+            let mut coming = self.coming();
+            coming.bytes = coming.bytes.saturating_add(bytes);
+            let most = self.max_response_bytes.saturating_mul(coming.requests);
+            coming.bytes > most.saturating_add(UNASKED_BYTES)
+        };
+        match is_too_much {
+            false => Ok(()),
+            true => {
+                self.end(self.too_large());
+                Err(io::Error::other("too many bytes"))
             }
         }
     }
@@ -123,5 +157,49 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Linked<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: usize = 20_000;
+
+    #[test]
+    fn each_answer_in_flight_may_be_as_large_as_the_limit() {
+        let link = Link::new(LIMIT);
+        (0..3).for_each(|_| link.begin());
+        (0..3).for_each(|_| link.count(LIMIT).unwrap());
+        (0..3).for_each(|_| link.finish(LIMIT).unwrap());
+        link.begin();
+        link.count(LIMIT).unwrap();
+        assert!(link.count(UNASKED_BYTES + 1).is_err());
+    }
+
+    #[test]
+    fn requests_that_keep_starting_make_no_room_for_an_answer_without_end() {
+        let link = Link::new(LIMIT);
+        link.begin();
+        // What is answered in between was not a part of it.
+        for _ in 0..10 {
+            link.begin();
+            link.count(100).unwrap();
+            link.finish(100).unwrap();
+        }
+        link.count(LIMIT + UNASKED_BYTES).unwrap();
+        assert!(link.count(1).is_err());
+        assert_eq!(link.ended(), Some(&link.too_large()));
+    }
+
+    #[test]
+    fn an_answer_beyond_the_limit_is_refused_though_others_leave_room_for_it() {
+        let link = Link::new(LIMIT);
+        (0..2).for_each(|_| link.begin());
+        link.count(LIMIT + 1).unwrap();
+        assert_eq!(link.finish(LIMIT + 1), Err(link.too_large()));
+        link.count(5).unwrap();
+        assert_eq!(link.finish(5), Ok(()));
+        assert_eq!(link.ended(), None);
     }
 }

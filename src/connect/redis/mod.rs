@@ -24,6 +24,7 @@ mod link;
 mod options;
 mod pool;
 mod scan;
+mod size;
 mod table;
 mod text;
 

@@ -16,6 +16,7 @@ use crate::connect::http::{
 };
 use crate::connect::secrets::Secrets;
 use crate::connect::template::Template;
+use crate::connect::userinfo;
 
 /// Connections to a server unless `connections` says otherwise.
 const DEFAULT_CONNECTIONS: usize = 8;
@@ -154,7 +155,7 @@ impl RedisOptions {
         env: impl Fn(&str) -> Option<String> + Copy,
     ) -> Result<(Server, Secrets), String> {
         let told = |option: &'static str| move |error: String| format!("{option}: {error}");
-        let text = self.url.resolve(env).map_err(told("url"))?;
+        let text = self.url.resolve_url(env).map_err(told("url"))?;
         let mut server = read_url(&text).map_err(told("url"))?;
         for (option, template, value) in [
             ("user", &self.user, &mut server.user),
@@ -197,6 +198,7 @@ fn parse_url(value: &str) -> Result<Template, String> {
 
 /// Reads an url; what it does not say has its default.
 fn read_url(text: &str) -> Result<Server, String> {
+    userinfo::check(text)?;
     let mut url = Url::parse(text.trim()).map_err(|error| format!("{EXPECTED_URL} ({error})"))?;
     let tls = match url.scheme() {
         "redis" => None,
@@ -267,6 +269,22 @@ mod tests {
         assert_eq!(server.password.as_deref(), Some("hush-B"));
         let error = resolve(&[("url", "redis://h"), ("password", "${env:NO}")]).unwrap_err();
         assert_eq!(error, "password: environment variable NO is not set");
+    }
+
+    #[test]
+    fn a_password_from_the_environment_may_hold_any_letter() {
+        let password = "hunter2@prod:/?#%41 é";
+        let options = parse(&[("url", "redis://:${env:PW}@h:7/3")]).unwrap();
+        let (server, _) = options.resolve(|_| Some(password.to_owned())).unwrap();
+        assert_eq!(server.password.as_deref(), Some(password));
+        assert_eq!((server.to_string().as_str(), server.database), ("h:7", 3));
+        for url in
+            ["redis://:hush/1@h", "redis://:1?hush@h", "redis://:1#hush@h", "redis://:hush@1@h"]
+        {
+            let error = parse(&[("url", url)]).unwrap_err().to_string();
+            assert!(error.contains("percent-encode user and password"), "{error}");
+            assert!(!error.contains("hush"), "{error}");
+        }
     }
 
     #[test]

@@ -22,12 +22,15 @@ use super::text;
 
 /// How many keys a step of SCAN looks at, those of other tables included.
 const KEYS_PER_STEP: usize = 1_000;
+/// Values in a request at most: `max_response_bytes` leaves half a megabyte for each by default.
+const VALUES_PER_REQUEST: usize = 128;
 
 /// Reads a table: `SCAN` with a pattern of its keys, and the values as a lookup reads them.
 ///
 /// A key that exists from beginning to end is read once, others at most once. What matches the
 /// pattern and is no key of the table, or a value of another type, is left out: the same names may
-/// stand for other things. Each step of the walk may take `attempt_timeout`.
+/// stand for other things. Each request for names, and each for values, may take `attempt_timeout`;
+/// one that is answered by too many bytes is made again for half of the names.
 #[derive(Debug)]
 pub(super) struct RedisScan {
     source: Arc<Source>,
@@ -61,9 +64,11 @@ impl LookupScan for RedisScan {
             schema: Arc::new(Schema::new(fields)),
             cursor: Some("0".into()),
             seen: HashSet::new(),
+            found: Names::default(),
+            values_per_request: VALUES_PER_REQUEST,
         };
         let steps = stream::try_unfold(walk, |mut walk| async move {
-            let step = walk.timed_step().await?;
+            let step = walk.step().await?;
             Ok(step.map(|rows| (rows, walk)))
         });
         // Most steps over a server with other keys find nothing.
@@ -86,45 +91,89 @@ struct Walk {
     cursor: Option<Vec<u8>>,
     /// The keys that were read, hashed: a server that moves its keys names some of them twice.
     seen: HashSet<u128>,
+    /// The names whose values were not read yet.
+    found: Names,
+    values_per_request: usize,
+}
+
+/// Names of Redis keys, and the columns of the table's key that they are made of.
+#[derive(Debug, Default)]
+struct Names {
+    names: Vec<Vec<u8>>,
+    columns: Vec<ArrayRef>,
+}
+
+impl Names {
+    /// Takes the first names away.
+    fn take(&mut self, count: usize) -> Names {
+        let behind = self.names.split_off(count);
+        let names = std::mem::replace(&mut self.names, behind);
+        let first = self.columns.iter().map(|column| column.slice(0, count)).collect();
+        for column in &mut self.columns {
+            *column = column.slice(count, column.len() - count);
+        }
+        Names { names, columns: first }
+    }
 }
 
 impl Walk {
-    async fn timed_step(&mut self) -> Result<Option<RecordBatch>, CallError> {
-        let timeout = self.source.table.call_options.attempt_timeout();
-        let function = self.source.name().to_owned();
-        match tokio::time::timeout(timeout, self.step()).await {
-            Ok(step) => step,
-            Err(_) => Err(CallError::AttemptTimeout { function, timeout, attempt: 1 }),
+    /// Reads the rows of the next names, of none perhaps.
+    async fn step(&mut self) -> Result<Option<RecordBatch>, CallError> {
+        if self.found.names.is_empty() {
+            let Some(cursor) = self.cursor.take() else { return Ok(None) };
+            let named = self.in_time(self.keys(cursor)).await?;
+            let (next, named) = named.map_err(|failure| self.told(failure))?;
+            self.cursor = next;
+            self.found = self.of_table(named).map_err(|error| self.converting(&error))?;
+            self.values_per_request = VALUES_PER_REQUEST;
+        }
+        loop {
+            let count = self.found.names.len().min(self.values_per_request);
+            let found = match self.in_time(self.values(&self.found.names[..count])).await? {
+                Err(Failure::TooLarge(_)) if count > 1 => {
+                    self.values_per_request = count / 2;
+                    continue;
+                }
+                found => found.map_err(|failure| self.told(failure))?,
+            };
+            let keys = self.found.take(count);
+            let mut rows = self.decoder.rows(&keys.names, found, &self.opened.secrets)?;
+            return match rows.errors.pop() {
+                Some((_, error)) => Err(error),
+                None => {
+                    let batch = self.batch(&keys.columns, rows);
+                    batch.map(Some).map_err(|error| self.converting(&error))
+                }
+            };
         }
     }
 
-    /// Reads the rows of the next keys, of none perhaps.
-    async fn step(&mut self) -> Result<Option<RecordBatch>, CallError> {
-        let Some(cursor) = self.cursor.take() else { return Ok(None) };
-        let named = self.keys(cursor).await.map_err(|failure| self.told(failure))?;
-        let (names, key_columns) = self.of_table(named).map_err(|error| self.converting(&error))?;
-        let found = match names.is_empty() {
-            true => Vec::new(),
-            false => find(&self.opened.pool, &self.decoder.ask(), &names)
-                .await
-                .map_err(|failure| self.told(failure))?,
-        };
-        let mine = |found: Found| match found {
-            Found::OtherType(_) => Found::Missing,
-            found => found,
-        };
-        let found = found.into_iter().map(mine).collect();
-        let mut rows = self.decoder.rows(&names, found, &self.opened.secrets)?;
-        match rows.errors.pop() {
-            Some((_, error)) => Err(error),
-            None => {
-                self.batch(&key_columns, rows).map(Some).map_err(|error| self.converting(&error))
+    async fn in_time<T>(&self, request: impl Future<Output = T>) -> Result<T, CallError> {
+        let timeout = self.source.table.call_options.attempt_timeout();
+        match tokio::time::timeout(timeout, request).await {
+            Ok(outcome) => Ok(outcome),
+            Err(_) => {
+                let function = self.source.name().to_owned();
+                Err(CallError::AttemptTimeout { function, timeout, attempt: 1 })
             }
         }
     }
 
-    /// Asks for the next names.
-    async fn keys(&mut self, cursor: Vec<u8>) -> Result<Vec<Vec<u8>>, Failure> {
+    /// Asks for values; one of another type is none of the table's.
+    async fn values(&self, names: &[Vec<u8>]) -> Result<Vec<Found>, Failure> {
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let found = find(&self.opened.pool, &self.decoder.ask(), names).await?;
+        let mine = |found: Found| match found {
+            Found::OtherType(_) => Found::Missing,
+            found => found,
+        };
+        Ok(found.into_iter().map(mine).collect())
+    }
+
+    /// Asks for the next names, and where the walk goes on behind them.
+    async fn keys(&self, cursor: Vec<u8>) -> Result<(Option<Vec<u8>>, Vec<Vec<u8>>), Failure> {
         let mut scan = redis::pipe();
         scan.cmd("SCAN").arg(cursor).arg("MATCH").arg(self.source.template.pattern());
         scan.arg("COUNT").arg(KEYS_PER_STEP);
@@ -140,19 +189,16 @@ impl Walk {
         else {
             return Err(unexpected());
         };
-        self.cursor = (next != b"0").then_some(next);
         let name = |key: Value| match key {
             Value::BulkString(name) => Ok(name),
             _ => Err(unexpected()),
         };
-        keys.into_iter().map(name).collect()
+        let names = keys.into_iter().map(name).collect::<Result<_, _>>()?;
+        Ok(((next != b"0").then_some(next), names))
     }
 
     /// Keeps the names that are keys of the table and were not read yet, with the columns of the key.
-    fn of_table(
-        &mut self,
-        names: Vec<Vec<u8>>,
-    ) -> Result<(Vec<Vec<u8>>, Vec<ArrayRef>), ArrowError> {
+    fn of_table(&mut self, names: Vec<Vec<u8>>) -> Result<Names, ArrowError> {
         let fields: Vec<FieldRef> = self.source.key().cloned().collect();
         let mut parts: Vec<Vec<&[u8]>> = vec![Vec::new(); fields.len()];
         let mut mine = Vec::new();
@@ -174,7 +220,8 @@ impl Walk {
         let rows: UInt32Array = kept.iter().map(|row| *row as u32).collect();
         let columns = columns.iter().map(|column| take(column, &rows, None));
         let columns = columns.collect::<Result<_, _>>()?;
-        Ok((kept.into_iter().map(|row| mine[row].clone()).collect(), columns))
+        let names = kept.into_iter().map(|row| mine[row].clone()).collect();
+        Ok(Names { names, columns })
     }
 
     /// Puts the columns of the key beside those that were read, in the order of the query.

@@ -11,7 +11,7 @@ use arrow::error::ArrowError;
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::documents::convert_each;
-use crate::connect::json::{Mismatch, check, fits_decimal, type_name};
+use crate::connect::json::{Mismatch, check, fits_decimal, fits_time, type_name};
 
 /// How much of a wrong text a message shows, in characters.
 const SHOWN_CHARS: usize = 40;
@@ -107,14 +107,20 @@ fn at(place: &str) -> String {
 fn scalars(texts: &StringArray, data_type: &DataType) -> Result<Converted, ArrowError> {
     let options = CastOptions { safe: true, ..CastOptions::default() };
     let column = cast_with_options(texts, data_type, &options)?;
-    let is_other = |row: &usize| {
-        texts.is_valid(*row) && (column.is_null(*row) || loses(&column, *row, texts.value(*row)))
+    let wrong = |row: usize| {
+        let text = texts.value(row);
+        let why = if column.is_null(row) || loses(&column, row, text) {
+            ""
+        } else if !fits_time(text, data_type) {
+            ", finer than its type,"
+        } else {
+            return None;
+        };
+        let shown: String = text.chars().take(SHOWN_CHARS).collect();
+        Some((row, format!("'{shown}'{why} where {} is declared", type_name(data_type))))
     };
-    let refused = (0..texts.len()).filter(is_other).map(|row| {
-        let shown: String = texts.value(row).chars().take(SHOWN_CHARS).collect();
-        (row, format!("'{shown}' where {} is declared", type_name(data_type)))
-    });
-    let refused = refused.collect();
+    let rows = (0..texts.len()).filter(|row| texts.is_valid(*row));
+    let refused = rows.filter_map(wrong).collect();
     Ok((column, refused))
 }
 
@@ -215,6 +221,7 @@ mod tests {
             (DataType::Float64, "inf", "inf"),
             (DataType::Decimal128(10, 2), "1.50", "1.50"),
             (DataType::Date32, "2024-02-29", "2024-02-29"),
+            (DataType::Date32, "2024-02-29T00:00:00Z", "2024-02-29"),
             (timestamp, "2024-02-29T12:00:00.5", "2024-02-29T12:00:00.500"),
             (DataType::Utf8View, " a ", " a "),
             (DataType::Binary, "\u{1}a", "0161"),
@@ -250,6 +257,11 @@ mod tests {
             (DataType::Decimal128(4, 2), "1.239"),
             (DataType::Decimal128(4, 2), "123.00"),
             (DataType::Date32, "yesterday"),
+            (DataType::Date32, "2024-02-29T23:00:00-05:00"),
+            (DataType::Date32, "2024-02-29T12:00:00"),
+            (DataType::Timestamp(TimeUnit::Second, None), "2024-02-29T12:00:00.9"),
+            (DataType::Time64(TimeUnit::Microsecond), "12:00:00.0000001"),
+            (DataType::new_list(DataType::Date32, true), "[\"2024-02-29T23:00:00-05:00\"]"),
             (DataType::Boolean, "maybe"),
             (DataType::FixedSizeBinary(2), "abc"),
             (DataType::new_list(DataType::Int32, true), "[1.5]"),
@@ -259,6 +271,14 @@ mod tests {
             let (_, refused) = read(&[text], &data_type);
             assert_eq!(refused.len(), 1, "{text} as {data_type}");
         }
+    }
+
+    #[test]
+    fn a_time_that_would_be_cut_is_told_with_its_reason() {
+        let (_, refused) =
+            read(&["2024-02-29T12:00:00.9"], &DataType::Timestamp(TimeUnit::Second, None));
+        let told = "'2024-02-29T12:00:00.9', finer than its type, where TIMESTAMP is declared";
+        assert_eq!(refused, [(0, told.to_owned())]);
     }
 
     #[test]

@@ -147,6 +147,22 @@ async fn names_are_quoted_and_views_are_tables() {
 }
 
 #[tokio::test]
+async fn a_name_is_folded_as_the_server_folds_it() {
+    let database = Database::new().await;
+    database.run("CREATE TABLE ÄRGER (id bigint, v text); INSERT INTO Ärger VALUES (7, 'y')").await;
+    let options = format!(
+        "'connector' 'postgres', 'url' '{}', 'password' '{}', 'table' '\"{}\" . ÄRGER '",
+        database.url(),
+        database.password,
+        database.schema
+    );
+    let session = session(1, 10);
+    create(&session, "u", "id BIGINT PRIMARY KEY, v VARCHAR", &options).await.unwrap();
+    let sql = "SELECT u.v FROM t JOIN u ON t.id = u.id";
+    assert_eq!(rows(&session, sql).await.unwrap(), ["|y|"]);
+}
+
+#[tokio::test]
 async fn the_pool_bounds_what_is_in_flight_and_explain_says_so() {
     let (_database, session) = users(1, "'pool_size' '3'").await;
     let plan = rows(&session, &format!("EXPLAIN {JOIN}")).await.unwrap().join("\n");

@@ -255,6 +255,20 @@ async fn an_answer_that_is_too_large_is_cut_off_and_its_key_found() {
 }
 
 #[tokio::test]
+async fn answers_in_flight_on_one_connection_may_each_be_as_large_as_the_limit() {
+    let redis = Redis::shared().await;
+    let large = format!(r#"{{"name": "{}"}}"#, "x".repeat(18_000));
+    let options = "'max_response_bytes' '20000', 'connections' '1', 'max_batch_size' '1', \
+                   'buffer_capacity' '16', 'max_attempts' '1'";
+    let session = crate::support::remote::session(1);
+    redis.create(&session, "users", COLUMNS, options).await;
+    let set = |id: i64| vec!["SET".to_owned(), redis.key("users", id), large.clone()];
+    redis.fill(&(0..100).map(set).collect::<Vec<_>>()).await;
+    let sql = "SELECT count(*), sum(length(u.name)) FROM t JOIN users u ON t.id = u.id";
+    assert_eq!(rows(&session, sql).await.unwrap(), ["|100|1800000|"]);
+}
+
+#[tokio::test]
 async fn a_server_that_is_not_there_or_no_redis_is_named() {
     let redis = Redis::shared().await;
     let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -66,6 +66,41 @@ async fn every_row_is_read_once_among_many_other_keys() {
 }
 
 #[tokio::test]
+async fn large_values_are_read_in_as_many_requests_as_they_need() {
+    let redis = Redis::own().await;
+    let length = |id: usize| if id == 77 { 19_000 } else { 4_000 };
+    let set = |id: usize| {
+        let value = format!(r#"{{"name": "{}"}}"#, "x".repeat(length(id)));
+        vec!["SET".to_owned(), redis.key("user[*]", id), value]
+    };
+    redis.fill(&(0..300).map(set).collect::<Vec<_>>()).await;
+    redis.take_commands().await;
+    let strict = [("max_response_bytes", "20000")];
+    let got = scan(&redis, DataType::Int64, &[0, 1], &strict).await.unwrap();
+    let row = |id: usize| format!("|{id}|{}|", "x".repeat(length(id)));
+    let mut expected: Vec<String> = (0..300).map(row).collect();
+    expected.sort();
+    assert!(got == expected, "{} rows", got.len());
+    // 128 in one request are too many, and so are 64, 32, 16 and 8; 4 are not, but where the
+    // largest value is among them.
+    let requests = redis.take_commands().await["mget"];
+    assert!((80..320).contains(&requests), "{requests} requests");
+    redis.command(&["SET", &redis.key("user[*]", 300), &"x".repeat(30_000)]).await;
+    let error = scan(&redis, DataType::Int64, &[0, 1], &strict).await.unwrap_err().to_string();
+    assert!(error.contains("more than 20000 bytes (max_response_bytes)"), "{error}");
+}
+
+#[tokio::test]
+async fn values_are_asked_for_128_at_a_time() {
+    let redis = Redis::own().await;
+    let set = |id: usize| vec!["SET".to_owned(), redis.key("user[*]", id), "{}".to_owned()];
+    redis.fill(&(0..400).map(set).collect::<Vec<_>>()).await;
+    redis.take_commands().await;
+    assert_eq!(scan(&redis, DataType::Int64, &[0], &[]).await.unwrap().len(), 400);
+    assert_eq!(redis.take_commands().await["mget"], 4);
+}
+
+#[tokio::test]
 async fn what_cannot_be_looked_up_is_no_row() {
     let redis = Redis::shared().await;
     for (key, value) in [("1", r#"[{"name": "a"}, {"name": "b"}]"#), ("007", "{}"), ("x", "{}")] {

@@ -197,6 +197,24 @@ async fn a_server_that_is_not_there_is_tried_again() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_too_large_is_refused_and_narrowed_down_to_its_key() {
+    let database = Database::new().await;
+    database.run(USERS).await;
+    database.run("UPDATE users SET name = repeat('x', 30000) WHERE id = 42").await;
+    let session = session(1, 100);
+    let options = "'max_response_bytes' '20000', 'retry_delay' '1ms'";
+    database.create(&session, "users", COLUMNS, options).await;
+    let sql = "SELECT count(*), count(u.name) FROM t LEFT JOIN users u ON t.id = u.id";
+    let message = rows(&session, sql).await.unwrap_err();
+    assert!(
+        message.contains("the answer has more than 20000 bytes (max_response_bytes)"),
+        "{message}"
+    );
+    session.sql("SET farcall.function.users.on_error = 'null'").await.unwrap();
+    assert_eq!(rows(&session, sql).await.unwrap(), ["|125|74|"]);
+}
+
+#[tokio::test]
 async fn a_key_that_the_server_refuses_is_found_and_named() {
     let database = Database::new().await;
     database.run(USERS).await;

@@ -25,6 +25,10 @@ async fn table(database: &Database) -> Arc<dyn LookupProvider> {
              INSERT INTO big SELECT i, repeat('x', 100), i FROM generate_series(1, {ROWS}) i"
         ))
         .await;
+    provider(database)
+}
+
+fn provider(database: &Database) -> Arc<dyn LookupProvider> {
     let fields = vec![
         Field::new("id", DataType::Int64, true),
         Field::new("name", DataType::Utf8View, true),
@@ -81,6 +85,24 @@ async fn all_rows_come_in_batches_with_the_columns_that_are_read() {
     let batches: Vec<RecordBatch> =
         scan(table.as_ref(), &[], filters).await.try_collect().await.unwrap();
     assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 3);
+}
+
+#[tokio::test]
+async fn large_values_come_in_batches_of_few_rows() {
+    let database = Database::new().await;
+    database
+        .run(
+            "CREATE TABLE big (id bigint, name text, n numeric);
+              INSERT INTO big SELECT i, repeat('x', 3 << 20), 0 FROM generate_series(1, 20) i",
+        )
+        .await;
+    let batches: Vec<RecordBatch> =
+        scan(provider(&database).as_ref(), &[0, 1], vec![]).await.try_collect().await.unwrap();
+    // The row that goes beyond 16 MiB is the last one.
+    let rows: Vec<usize> = batches.iter().map(RecordBatch::num_rows).collect();
+    assert_eq!(rows, [6, 6, 6, 2]);
+    let length = |batch: &RecordBatch| batch.column(1).as_string_view().value(1).len();
+    assert!(batches.iter().all(|batch| length(batch) == 3 << 20));
 }
 
 #[tokio::test]

@@ -68,7 +68,22 @@ const CASES: &[Case] = &[
     ),
     ("VARCHAR", "json", &[("'{\"b\": 1}'", "{\"b\": 1}")]),
     ("VARCHAR", "jsonb", &[("'{\"b\":  [1,null]}'", "{\"b\": [1, null]}")]),
-    ("VARCHAR", "inet", &[("'10.1.2.3/8'", "10.1.2.3/8")]),
+    (
+        "VARCHAR",
+        "inet",
+        &[
+            ("'10.1.2.3/8'", "10.1.2.3/8"),
+            ("'10.1.2.3'", "10.1.2.3"),
+            ("'::1'", "::1"),
+            ("'2001:db8::/32'", "2001:db8::/32"),
+            ("'0.0.0.0/0'", "0.0.0.0/0"),
+        ],
+    ),
+    (
+        "VARCHAR",
+        "cidr",
+        &[("'10.1.0.0/16'", "10.1.0.0/16"), ("'10.1.2.3'", "10.1.2.3/32"), ("'::1'", "::1/128")],
+    ),
     ("VARCHAR", "mood", &[("'sad'", "sad")]),
     ("BYTEA", "bytea", &[("'\\x00ff10'", "00ff10"), ("''", "")]),
     (
@@ -106,6 +121,7 @@ const CASES: &[Case] = &[
     ("BIGINT[]", "integer[]", &[("'{1,2}'", "[1, 2]")]),
     ("VARCHAR[]", "text[]", &[("'{a,\"b,c\",NULL,\"\"}'", "[a, b,c, , ]")]),
     ("DECIMAL(5, 1)[]", "numeric[]", &[("'{1.5,2}'", "[1.5, 2.0]")]),
+    ("VARCHAR[]", "cidr[]", &[("'{10.1.2.3}'", "[10.1.2.3/32]")]),
     ("DATE[]", "date[]", &[("'{2020-01-01}'", "[2020-01-01]")]),
 ];
 
@@ -171,6 +187,87 @@ async fn values_of_every_type_are_found_as_keys() {
     }
 }
 
+#[tokio::test]
+async fn a_date_or_time_that_the_server_does_not_have_has_no_row() {
+    let database = Database::new().await;
+    database
+        .run(
+            "CREATE TABLE u (d date, s timestamp, v int);
+              INSERT INTO u VALUES ('4714-11-24 BC', '4714-11-24 BC', 1),
+                ('5874897-12-31', '294247-01-10 04:00:54.775807', 2)",
+        )
+        .await;
+    let session = session(1, 1);
+    // The server's first and last, those beside them, and Arrow's first and last.
+    let days =
+        [-2_440_588_i64, -2_440_589, 2_145_042_905, 2_145_042_906, -(1 << 31), i32::MAX.into()];
+    let micros = [
+        -210_866_803_200_000_000,
+        -210_866_803_200_000_001,
+        i64::MAX,
+        i64::MIN + 1,
+        0,
+        i64::MIN + 2,
+    ];
+    for (declared, values, arrow) in [
+        ("d DATE", days, "Int32'), 'Date32'"),
+        ("s TIMESTAMP(6)", micros, "Int64'), 'Timestamp(Microsecond, None)'"),
+    ] {
+        session.sql("DROP TABLE IF EXISTS u").await.unwrap();
+        let name = &declared[..1];
+        let columns = format!("{declared}, v INT, PRIMARY KEY ({name})");
+        database.create(&session, "u", &columns, "").await;
+        let value = |value: &i64| format!("(arrow_cast(arrow_cast({value}, '{arrow}))");
+        let values: Vec<String> = values.iter().map(value).collect();
+        let keys = format!("(VALUES {}) AS l (k)", values.join(", "));
+        let sql = format!("SELECT u.v FROM {keys} JOIN u ON l.k = u.{name} ORDER BY 1");
+        assert_eq!(rows(&session, &sql).await.unwrap(), ["|1|", "|2|"], "{declared}");
+        let before = format!("u.{name} < {}", values[1]);
+        let sql = format!("SELECT count(*) FROM {keys} JOIN u ON l.k = u.{name} WHERE {before}");
+        assert_eq!(rows(&session, &sql).await.unwrap(), ["|0|"], "{declared}");
+    }
+}
+
+#[tokio::test]
+async fn a_text_with_a_letter_that_the_server_lacks_has_no_row() {
+    let database = Database::new().await;
+    let name = format!("latin_{}", database.schema);
+    database
+        .run(&format!(
+            "CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0"
+        ))
+        .await;
+    let url = format!("postgres://farcall@127.0.0.1:{}/{name}", database.port);
+    let inside = url.replace("farcall@", &format!("farcall:{}@", database.password));
+    let (client, connection) =
+        tokio_postgres::connect(&inside, tokio_postgres::NoTls).await.unwrap();
+    tokio::spawn(connection);
+    client
+        .batch_execute("CREATE TABLE u (k text, v int); INSERT INTO u VALUES ('a', 1), ('é', 2)")
+        .await
+        .unwrap();
+    let session = session(1, 1);
+    let options =
+        format!("'connector' 'postgres', 'url' '{url}', 'password' '{}'", database.password);
+    create(&session, "u", "k VARCHAR PRIMARY KEY, v INT", &options).await.unwrap();
+    let keys = "(VALUES ('a'), ('漢'), ('é'), ('🦀')) AS l (k)";
+    let sql = format!("SELECT l.k, u.v FROM {keys} LEFT JOIN u ON l.k = u.k ORDER BY 1");
+    assert_eq!(rows(&session, &sql).await.unwrap(), ["|a|1|", "|é|2|", "|漢||", "|🦀||"]);
+}
+
+#[tokio::test]
+async fn an_address_without_a_mask_meets_a_condition_as_it_is_shown() {
+    let database = Database::new().await;
+    database.run("CREATE TABLE u (id int, v inet); INSERT INTO u VALUES (1, '10.1.2.3')").await;
+    let session = session(1, 3);
+    database.create(&session, "u", "id BIGINT PRIMARY KEY, v VARCHAR", "").await;
+    let sql = "SELECT u.v FROM t JOIN u ON t.id = u.id WHERE u.v";
+    for condition in ["= '10.1.2.3'", "IN ('10.1.2.3', 'x')", "LIKE '%.3'", "> '10.1.2'"] {
+        let got = rows(&session, &format!("{sql} {condition}")).await.unwrap();
+        assert_eq!(got, ["|10.1.2.3|"], "{condition}");
+    }
+}
+
 async fn add_numbers(session: &FarcallSession, name: &str, count: i32) {
     let ids: arrow::array::ArrayRef =
         std::sync::Arc::new(arrow::array::Int32Array::from_iter_values((1..=count).chain([100])));
@@ -219,7 +316,9 @@ async fn a_value_that_does_not_fit_fails_its_key_alone() {
 #[tokio::test]
 async fn a_type_that_would_lose_something_is_refused_with_both_names() {
     let database = Database::new().await;
-    database.run("CREATE TABLE u (id bigint, n numeric, tz timestamptz, d float8, m money)").await;
+    database
+        .run("CREATE TABLE u (id bigint, n numeric, tz timestamptz, d float8, m money, i inet[])")
+        .await;
     let session = session(1, 3);
     for (column, told) in [
         ("n DOUBLE", "column n is declared as Float64, table {s}.u has it as numeric"),
@@ -227,6 +326,7 @@ async fn a_type_that_would_lose_something_is_refused_with_both_names() {
         ("d REAL", "column d is declared as Float32, table {s}.u has it as float8"),
         ("m VARCHAR", "column m is declared as Utf8View, table {s}.u has it as money"),
         ("d DOUBLE[]", "table {s}.u has it as float8"),
+        ("i VARCHAR[]", "table {s}.u has it as inet[]"),
     ] {
         session.sql("DROP TABLE IF EXISTS u").await.unwrap();
         database.create(&session, "u", &format!("id BIGINT PRIMARY KEY, {column}"), "").await;
