@@ -95,6 +95,56 @@ const FORMS: &[Form] = &[
         20,
     ),
     (
+        "SELECT t.id, q.a, s.k FROM t, LATERAL series(t.x) AS q JOIN s ON s.y = q.a",
+        "SELECT t.id, q.a, s.k FROM t, given q, s WHERE q.n = t.x AND s.y = q.a",
+        20,
+    ),
+    (
+        "SELECT * FROM t, LATERAL series(t.x) AS q LEFT JOIN s ON s.y = q.a AND q.b IS NOT NULL",
+        "SELECT t.*, q.a, q.b, s.* FROM t JOIN given q ON q.n = t.x LEFT JOIN s ON s.y = q.a AND q.b IS NOT NULL",
+        20,
+    ),
+    (
+        "SELECT t.id, q.a, s.k FROM t, series(t.x) q LEFT JOIN s ON s.y > q.a + 15 WHERE t.k < 5",
+        "SELECT t.id, q.a, s.k FROM t JOIN given q ON q.n = t.x LEFT JOIN s ON s.y > q.a + 15 WHERE t.k < 5",
+        10,
+    ),
+    (
+        "SELECT t.id, q.a, s.k, u.y FROM t, series(t.x) q LEFT JOIN s ON s.y = q.a JOIN s u ON u.k = q.a - 9",
+        "SELECT t.id, q.a, s.k, u.y FROM t JOIN given q ON q.n = t.x LEFT JOIN s ON s.y = q.a JOIN s u ON u.k = q.a - 9",
+        20,
+    ),
+    (
+        "SELECT t.id, q.a, s.k FROM t JOIN (series(t.x) q JOIN s ON s.y = q.a) ON t.k > s.k",
+        "SELECT t.id, q.a, s.k FROM t, given q, s WHERE q.n = t.x AND s.y = q.a AND t.k > s.k",
+        20,
+    ),
+    (
+        "SELECT t.id, w.k, w.a FROM t, (series(t.x) q JOIN s ON s.y = q.a) AS w",
+        "SELECT t.id, s.k, q.a FROM t, given q, s WHERE q.n = t.x AND s.y = q.a",
+        20,
+    ),
+    (
+        "SELECT t.id, s.k, q.a FROM t, s JOIN series(t.x) q ON q.a = s.y",
+        "SELECT t.id, s.k, q.a FROM t, s, given q WHERE q.n = t.x AND q.a = s.y",
+        20,
+    ),
+    (
+        "SELECT t.id, s.k, q.a FROM t, s LEFT JOIN series(t.x) q ON q.a = s.y WHERE t.id < 9",
+        "SELECT t.id, s.k, q.a FROM t CROSS JOIN s LEFT JOIN given q ON q.a = s.y AND q.n = t.x WHERE t.id < 9",
+        0,
+    ),
+    (
+        "SELECT t.id, q.a, r.a FROM t, series(t.x) q LEFT JOIN series(t.k) r ON r.a > q.a",
+        "SELECT t.id, q.a, r.a FROM t JOIN given q ON q.n = t.x LEFT JOIN given r ON r.n = t.k AND r.a > q.a",
+        0,
+    ),
+    (
+        "SELECT t.id, u.k, q.a, s.k FROM t, s u, series(t.x + u.k) q JOIN s ON s.y = q.a",
+        "SELECT t.id, u.k, q.a, s.k FROM t, s u, given q, s WHERE q.n = t.x + u.k AND s.y = q.a",
+        27,
+    ),
+    (
         "SELECT k, count(q.a), max(q.b) FROM t LEFT JOIN LATERAL series(x) q ON TRUE GROUP BY k",
         "SELECT k, count(q.a), max(q.b) FROM t LEFT JOIN given q ON q.n = t.x GROUP BY k",
         20,
@@ -147,6 +197,25 @@ async fn every_form_has_the_rows_of_a_plain_join_and_calls_once_an_argument() {
                 assert!(twice.iter().all(|(_, calls)| **calls <= places), "{sql}: {twice:?}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_lookup_table_is_joined_to_the_rows_of_a_function_beside_it() {
+    for (partitions, join) in [(1, "JOIN"), (4, "JOIN"), (1, "LEFT JOIN"), (4, "LEFT JOIN")] {
+        let tables = Tables::new(partitions);
+        let requests = tables.add_users();
+        let sql = format!("SELECT t.id, u.name FROM t, series(t.x) q {join} users u ON q.a = u.id");
+        let plain = format!(
+            "SELECT t.id, u.name FROM t JOIN given q ON q.n = t.x {join} users u ON q.a = u.id"
+        );
+        assert!(tables.check(&sql, &plain).await > 0);
+        let calls = tables.take_calls();
+        assert!(calls.len() == 20 && calls.values().all(|calls| *calls == 1), "{sql}: {calls:?}");
+        let asked = requests.take_keys();
+        let given = "SELECT DISTINCT q.a FROM t JOIN given q ON q.n = t.x WHERE q.a IS NOT NULL";
+        let given = tables.plain.sql(given).await.unwrap().count().await.unwrap();
+        assert!(asked.len() == given && asked.values().all(|times| *times == 1), "{asked:?}");
     }
 }
 
