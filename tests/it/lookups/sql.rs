@@ -32,6 +32,75 @@ async fn the_past_cannot_be_looked_up() {
 }
 
 #[tokio::test]
+async fn a_column_of_time_stands_for_the_time_at_which_a_row_is_joined() {
+    let stores = Stores::new(1);
+    stores.rows("CREATE TABLE events AS SELECT id, k, now() AS p, id AS n FROM t").await;
+    let expected =
+        stores.rows("SELECT e.id, u.name FROM events e JOIN users u ON e.k = u.id").await;
+    for (from, time) in [
+        ("events e", "e.p"),
+        ("events e", "P"),
+        ("events", "events.p"),
+        ("(SELECT id, k, now() AS p FROM events) e", "e.p"),
+        ("(SELECT * FROM events) e", "e.p"),
+        ("(SELECT id, k, p FROM events) AS e (id, k, q)", "e.q"),
+        ("events e", "localtimestamp"),
+        ("events e", "CURRENT_TIMESTAMP"),
+        ("events e", "NOW()"),
+    ] {
+        let name = from.rsplit(' ').next().unwrap_or_default();
+        let name = if name.ends_with(')') { "e" } else { name };
+        let sql = format!(
+            "SELECT {name}.id, u.name FROM {from} JOIN users FOR SYSTEM_TIME AS OF {time} AS u \
+             ON {name}.k = u.id"
+        );
+        assert_eq!(stores.rows(&sql).await, expected, "{sql}");
+    }
+    stores
+        .rows(
+            "WITH e AS (SELECT id, k, p FROM events) SELECT e.id FROM e WHERE EXISTS \
+             (SELECT 1 FROM users FOR SYSTEM_TIME AS OF e.p AS u WHERE u.id = e.k)",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn a_time_that_no_relation_has_is_refused() {
+    let stores = Stores::new(1);
+    let accepted = "PROCTIME(), NOW(), CURRENT_TIMESTAMP, LOCALTIMESTAMP or a column of type \
+                    TIMESTAMP of a relation beside it in FROM";
+    for (from, time, message) in [
+        (
+            "t",
+            "\"2020-01-01\"",
+            "no relation beside lookup table users has a column \"2020-01-01\"",
+        ),
+        (
+            "t",
+            "t.no_such_column",
+            "no relation beside lookup table users has a column t.no_such_column",
+        ),
+        ("t", "s.p", "no relation beside lookup table users has a column s.p"),
+        ("t", "u.name", "no relation beside lookup table users has a column u.name"),
+        (
+            "(SELECT id, k FROM t) AS t",
+            "t.p",
+            "no relation beside lookup table users has a column t.p",
+        ),
+        ("t", "t.s", "the column is of type Utf8"),
+        ("t", "now(3)", "lookup table users is as it is when a row is joined"),
+        ("t", "\"current_timestamp()\"", "no relation beside lookup table users has a column"),
+    ] {
+        let sql = format!(
+            "SELECT t.id FROM {from} JOIN users FOR SYSTEM_TIME AS OF {time} AS u ON t.k = u.id"
+        );
+        let got = stores.refusal(&sql).await;
+        let start = format!("FOR SYSTEM_TIME AS OF {time}: {message}");
+        assert!(got.starts_with(&start) && got.ends_with(accepted), "{sql}\n{got}");
+    }
+}
+
+#[tokio::test]
 async fn a_hint_sets_the_options_of_its_table_alone() {
     let stores = Stores::new(1);
     let hint = "/*+ LOOKUP('table'='u', 'capacity'='3', 'max-batch-size'='5', 'async'='false', \
