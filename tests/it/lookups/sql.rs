@@ -1,5 +1,7 @@
 //! What SQL says of lookups: hints, FOR SYSTEM_TIME AS OF, options of the session.
 
+use farcall::udf::{CallError, async_table_fn};
+
 use crate::support::lookups::Stores;
 use crate::support::plans::plan_text;
 
@@ -154,6 +156,24 @@ async fn hints_that_say_nothing_are_refused() {
         let sql = format!("SELECT /*+ LOOKUP({hint}) */ t.id FROM t JOIN users u ON t.k = u.id");
         let got = stores.refusal(&sql).await;
         assert!(got.contains(message), "{got}");
+    }
+}
+
+#[tokio::test]
+async fn a_hint_that_cannot_be_read_or_names_a_function_is_refused() {
+    let stores = Stores::new(1);
+    stores.farcall.register(async_table_fn("series", ["a"], |n: i64| async move {
+        Ok::<_, CallError>(vec![(n,)])
+    }));
+    let read =
+        "SELECT /*+ LOOKUP('table'='u, 'capacity'='3') */ t.id FROM t JOIN users u ON t.k = u.id";
+    let got = stores.refusal(read).await;
+    assert!(got.contains("cannot be read: Unterminated string literal at Line: 1"), "{got}");
+    for from in ["series(t.k) q", "TABLE(series(7)) q", "LATERAL TABLE(series(t.k)) AS q"] {
+        let sql = format!("SELECT /*+ LOOKUP('table'='q', 'capacity'='3') */ q.a FROM t, {from}");
+        let message = "LOOKUP hint: 'q' is table function series, which is called rather than looked \
+                       up; it must name a lookup table";
+        assert_eq!(stores.refusal(&sql).await, message, "{sql}");
     }
 }
 
