@@ -24,6 +24,7 @@ refused! {
     a_left_join_that_keeps_the_table: "SELECT t.id FROM users u LEFT JOIN t ON t.k = u.id" => "an outer join that keeps all rows of lookup table users cannot be made, it is only looked up by key; keep the rows of the other side";
     not_in: "SELECT id FROM t WHERE k NOT IN (SELECT id FROM users)" => "NOT IN needs all rows of lookup table users, which is only looked up by key; write NOT EXISTS";
     exists_beside_others: "SELECT id FROM t WHERE a = 1 OR EXISTS (SELECT 1 FROM users u WHERE u.id = t.k)" => "EXISTS or IN beside other conditions cannot look up table users; join it by a LEFT JOIN and test a column of its key";
+    a_limit_of_fewer_rows_below_a_cross_join: "SELECT t.id FROM t CROSS JOIN (SELECT * FROM users WHERE id = 7 LIMIT 2) u LIMIT 3" => "lookup table users cannot be scanned; join the table itself, by an equality on its key (id)";
     a_limit_below_the_join: "SELECT t.id FROM t JOIN (SELECT * FROM users LIMIT 3) u ON t.k = u.id" => "lookup table users cannot be scanned; join the table itself, by an equality on its key (id)";
 }
 
