@@ -298,6 +298,68 @@ async fn a_call_is_made_only_for_rows_that_pass_cheap_conditions() {
 }
 
 #[tokio::test]
+async fn a_call_waits_for_the_rows_for_which_something_is_found() {
+    for partitions in [1, 4] {
+        let tables = Tables::new(partitions);
+        tables.add_users();
+        let found = "SELECT count(*) FROM t WHERE x BETWEEN 5 AND 14";
+        for (sql, calls) in [
+            (
+                "SELECT w.v, u.name FROM (SELECT x, g(id) AS v FROM t) w JOIN users u ON w.x = u.id",
+                found,
+            ),
+            (
+                "SELECT w.v FROM (SELECT x, g(id) AS v FROM t) w WHERE EXISTS \
+                 (SELECT 1 FROM users u WHERE u.id = w.x)",
+                found,
+            ),
+            (
+                "SELECT w.v FROM (SELECT x, g(id) AS v FROM t) w WHERE NOT EXISTS \
+                 (SELECT 1 FROM users u WHERE u.id = w.x)",
+                "SELECT count(*) FROM t WHERE x IS NULL OR NOT (x BETWEEN 5 AND 14)",
+            ),
+            (
+                "SELECT w.v, u.name FROM (SELECT u.x AS id, g(u.id) AS v FROM t u) w JOIN users u \
+                 ON w.id = u.id AND u.name < w.id",
+                "SELECT count(*) FROM t JOIN users u ON t.x = u.id AND u.name < t.x",
+            ),
+            (
+                "SELECT CASE WHEN w.x > 9 THEN w.v END, u.name FROM (SELECT x, g(id) AS v FROM t) w \
+                 LEFT JOIN users u ON w.x = u.id",
+                "SELECT count(*) FROM t WHERE x > 9",
+            ),
+            // What the lookup reads is called for every row, and so is what a LEFT JOIN keeps.
+            (
+                "SELECT w.v, u.name FROM (SELECT g(id) AS v FROM t) w JOIN users u ON w.v = u.id",
+                "SELECT count(*) FROM t",
+            ),
+            (
+                "SELECT w.v FROM (SELECT x, g(id) AS v FROM t) w JOIN users u ON w.x = u.id AND u.name < w.v",
+                "SELECT count(*) FROM t",
+            ),
+            (
+                "SELECT w.v, u.name FROM (SELECT x, g(id) AS v FROM t) w LEFT JOIN users u ON w.x = u.id",
+                "SELECT count(*) FROM t",
+            ),
+        ] {
+            tables.scalar.take();
+            tables.check(sql, sql).await;
+            let calls = tables.plain.sql(calls).await.unwrap().collect().await.unwrap();
+            let made = tables.scalar.take().into_values().sum::<usize>();
+            assert_eq!(format!("|{made}|"), lines(&calls)[0], "{sql}");
+        }
+        let sql = "SELECT w.v, q.a FROM (SELECT x, g(id) AS v FROM t) w, series(w.x) q";
+        let plain = "SELECT g(t.id), q.a FROM t, given q WHERE q.n = t.x";
+        tables.scalar.take();
+        tables.check(sql, plain).await;
+        let given = "SELECT count(DISTINCT t.id) FROM t, given q WHERE q.n = t.x";
+        let given = tables.plain.sql(given).await.unwrap().collect().await.unwrap();
+        let made = tables.scalar.take().into_values().sum::<usize>();
+        assert_eq!(format!("|{made}|"), lines(&given)[0]);
+    }
+}
+
+#[tokio::test]
 async fn below_a_limit_calls_begin_with_the_rows_that_it_wants() {
     let tables = Tables::new(4);
     for (sql, most) in [
