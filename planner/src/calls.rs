@@ -26,6 +26,11 @@ pub(crate) fn any_part(expr: &Expr, mut test: impl FnMut(&Expr) -> bool) -> bool
     found
 }
 
+/// Says whether an expression itself is a column of an outer query.
+pub(crate) fn is_outer(expr: &Expr) -> bool {
+    matches!(expr, Expr::OuterReferenceColumn(..))
+}
+
 /// Says whether an async call stands anywhere in the expression.
 pub(crate) fn has_call(expr: &Expr) -> bool {
     any_part(expr, |part| find_call(part).is_some())

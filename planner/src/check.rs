@@ -5,8 +5,8 @@ use datafusion_common::{JoinType, Result, plan_err};
 use datafusion_expr::dml::WriteOp;
 use datafusion_expr::{DmlStatement, Expr, LogicalPlan};
 
-use crate::calls::{any_part, call_name, has_call, has_nested_call};
-use crate::logical::AsyncCalc;
+use crate::calls::{any_part, call_name, has_call, has_nested_call, is_outer};
+use crate::logical::{AsyncCalc, AsyncLookupJoin};
 use crate::presence::plan_has_call;
 
 /// Checks that every async call stands in an [`AsyncCalc`].
@@ -27,16 +27,32 @@ pub fn check_calls(plan: &LogicalPlan) -> Result<()> {
                          the optimizer rule nested_split is missing or was skipped"
                     );
                 }
-                let outer = |part: &Expr| matches!(part, Expr::OuterReferenceColumn(..));
-                if any_part(&column.call, outer) {
+                if any_part(&column.call, is_outer) {
                     return plan_err!(
                         "async function {} cannot be called on columns of the outer query in this \
                          subquery; join the outer table to it and call it in the SELECT list",
                         column.call.schema_name()
                     );
                 }
+                if column.guard.as_ref().is_some_and(|guard| any_part(guard, is_outer)) {
+                    return plan_err!(
+                        "async function {} cannot be called under a condition on columns of the \
+                         outer query in this subquery; join the outer table to it, or test the \
+                         condition in WHERE",
+                        column.call.schema_name()
+                    );
+                }
             }
             return Ok(TreeNodeRecursion::Continue);
+        }
+        if let Some(join) = AsyncLookupJoin::find(node)
+            && join.condition().is_some_and(|condition| any_part(condition, is_outer))
+        {
+            return plan_err!(
+                "the join with {} cannot read columns of the outer query in its condition; join the \
+                 outer table in the subquery, or test the condition in WHERE",
+                join.table()
+            );
         }
         if let LogicalPlan::Dml(DmlStatement { op, input, table_name, .. }) = node {
             check_dml(op, input, &table_name.to_string())?;

@@ -58,7 +58,7 @@ async fn query(session: &FarcallSession, mut statement: SqlStatement) -> Result<
     predict_call::rewrite(&mut statement, session.models())?;
     system_time::check(&mut statement, context).await?;
     lookup_hint::rewrite(&mut statement)?;
-    table_call::rewrite(&mut statement, context);
+    table_call::rewrite(&mut statement, context)?;
     let state = context.state();
     match state.statement_to_plan(statement).await? {
         LogicalPlan::Ddl(DdlStatement::CreateView(view)) => {

@@ -25,6 +25,7 @@ use farcall_udf::{CallError, CallOptions};
 use crate::sql::dialect::dialect;
 use crate::sql::model_statement::normalize;
 use crate::sql::statement_parts::visit_queries;
+use crate::sql::table_call::called;
 use crate::sql::types::sql_text;
 
 /// The options of the hint, each with the call option that it sets.
@@ -124,6 +125,15 @@ fn apply(from: &mut [TableWithJoins], table: &str, options: &str) -> Result<bool
 }
 
 fn apply_to(factor: &mut TableFactor, table: &str, options: &str) -> Result<bool> {
+    if let Some((function, shown)) = function_of(factor) {
+        if normalize(shown) != table {
+            return Ok(false);
+        }
+        return plan_err!(
+            "LOOKUP hint: '{table}' is table function {function}, which is called rather than \
+             looked up; it must name a lookup table"
+        );
+    }
     let TableFactor::Table { name, alias, .. } = factor else { return Ok(false) };
     let Some(last) = name.0.last().and_then(|part| part.as_ident()) else { return Ok(false) };
     let shown = alias.as_ref().map_or(last, |alias| &alias.name);
@@ -146,11 +156,29 @@ fn apply_to(factor: &mut TableFactor, table: &str, options: &str) -> Result<bool
     Ok(true)
 }
 
+/// Returns the function that a factor calls, and the name of its rows.
+fn function_of(factor: &TableFactor) -> Option<(&Ident, &Ident)> {
+    let function = called(factor)?.function()?;
+    let alias = match factor {
+        TableFactor::Table { alias, .. }
+        | TableFactor::TableFunction { alias, .. }
+        | TableFactor::Function { alias, .. } => alias.as_ref(),
+        _ => None,
+    };
+    Some((function, alias.map_or(function, |alias| &alias.name)))
+}
+
 /// Reads the LOOKUP hints of one comment; other hints are not ours.
 fn read(text: &str) -> Result<Vec<Hint>> {
     let bad = |message: &str| plan_err!("LOOKUP hint: {message}");
     let tokens = Tokenizer::new(&dialect(), text).tokenize();
-    let Ok(tokens) = tokens else { return Ok(vec![]) };
+    let tokens = match tokens {
+        Ok(tokens) => tokens,
+        Err(_) if !names_lookup(text) => return Ok(vec![]),
+        Err(error) => {
+            return plan_err!("LOOKUP hint: the comment /*+{text}*/ cannot be read: {error}");
+        }
+    };
     let tokens: Vec<Token> =
         tokens.into_iter().filter(|token| !matches!(token, Token::Whitespace(_))).collect();
     let mut hints = Vec::new();
@@ -172,6 +200,12 @@ fn read(text: &str) -> Result<Vec<Hint>> {
         rest = &behind[end + 1..];
     }
     Ok(hints)
+}
+
+/// Says whether LOOKUP stands in a text as a word.
+fn names_lookup(text: &str) -> bool {
+    let mut words = text.split(|letter: char| !letter.is_alphanumeric() && letter != '_');
+    words.any(|word| word.eq_ignore_ascii_case("lookup"))
 }
 
 fn read_hint(tokens: &[Token]) -> Result<Hint> {
@@ -293,6 +327,15 @@ mod tests {
         let hints = read("BROADCAST(t), lookup('table'='a','cache'='full') LOOKUP('table'='b')");
         let tables: Vec<String> = hints.unwrap().into_iter().map(|hint| hint.table).collect();
         assert_eq!(tables, ["a", "b"]);
+    }
+
+    #[test]
+    fn a_hint_that_cannot_be_read_is_refused_and_other_comments_are_not() {
+        let error = read(" LOOKUP('table'='u, 'capacity'='3') ").unwrap_err().strip_backtrace();
+        let message = "LOOKUP hint: the comment /*+ LOOKUP('table'='u, 'capacity'='3') */ cannot be \
+                       read: Unterminated string literal at Line: 1, Column:";
+        assert!(error.contains(message), "{error}");
+        assert_eq!(read(" it's no LOOKUPS ").unwrap(), []);
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod lookup_statement;
 mod model_statement;
 mod parser;
 mod predict_call;
+mod relations;
 mod setting;
 mod show;
 mod statement_parts;

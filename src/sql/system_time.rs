@@ -2,26 +2,32 @@
 
 use std::ops::ControlFlow;
 
-use datafusion::common::{DataFusionError, TableReference, plan_err};
-use datafusion::error::Result;
+use datafusion::arrow::datatypes::DataType;
+use datafusion::common::plan_err;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement as SqlStatement;
-use datafusion::sql::sqlparser::ast::{Expr, ObjectName, TableFactor, TableVersion, VisitorMut};
+use datafusion::sql::sqlparser::ast::{
+    Expr, FunctionArguments, ObjectName, TableFactor, TableVersion, VisitorMut,
+};
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
 use crate::lookup::LookupTableProvider;
-use crate::sql::lookup_statement::table_reference;
 use crate::sql::parser::error_at;
+use crate::sql::relations::{Found, Versioned, Versions};
 use crate::sql::statement_parts::visit_queries;
 
 /// The words that begin the clause.
 const WORDS: [&str; 4] = ["FOR", "SYSTEM_TIME", "AS", "OF"];
 
-/// The functions that say when a row is joined.
-const NOW: [&str; 5] =
-    ["proctime", "now", "current_timestamp", "localtimestamp", "current_timestamp()"];
+/// The functions that say when a row is joined; they take no arguments.
+const NOW: [&str; 4] = ["proctime", "now", "current_timestamp", "localtimestamp"];
+
+/// What may stand behind AS OF.
+const ACCEPTED: &str = "PROCTIME(), NOW(), CURRENT_TIMESTAMP, LOCALTIMESTAMP or a column of type \
+                        TIMESTAMP of a relation beside it in FROM";
 
 /// A clause that was taken out of a script: what it says of the table whose name ends where.
 #[derive(Debug)]
@@ -118,19 +124,20 @@ fn end_of(name: &ObjectName) -> Option<Location> {
 ///
 /// A lookup table is as it is when it is asked: that is processing time. Any other table would
 /// ignore the clause, so it is refused there.
+///
+/// # Errors
+/// A planning error that names the table or the time, and what is accepted.
 pub(crate) async fn check(statement: &mut SqlStatement, context: &SessionContext) -> Result<()> {
-    let mut versions: Vec<(TableReference, Expr)> = Vec::new();
-    let mut visitor = TableFactors(|factor: &mut TableFactor| {
-        if let TableFactor::Table { name, version, .. } = factor
-            && let Some(TableVersion::ForSystemTimeAsOf(time)) = version.take()
-        {
-            versions.push((table_reference(name), time));
-        }
-        ControlFlow::Continue(())
-    });
-    let _: Option<ControlFlow<DataFusionError>> =
-        visit_queries(statement, |part| part.visit(&mut visitor));
-    for (table, time) in versions {
+    let mut versions = Versions::default();
+    // The visitor breaks nowhere.
+    let _: Option<ControlFlow<()>> = visit_queries(statement, |part| part.visit(&mut versions));
+    for Versioned { table, version, relations } in versions.found {
+        let TableVersion::ForSystemTimeAsOf(time) = version else {
+            return plan_err!(
+                "{version} stands behind {table}; accepted is FOR SYSTEM_TIME AS OF behind a \
+                 lookup table"
+            );
+        };
         let found = context.table_provider(table.clone()).await.ok();
         if !found.is_some_and(|provider| provider.is::<LookupTableProvider>()) {
             return plan_err!(
@@ -138,24 +145,44 @@ pub(crate) async fn check(statement: &mut SqlStatement, context: &SessionContext
                  have no other versions"
             );
         }
-        if !is_now(&time) {
-            return plan_err!(
-                "FOR SYSTEM_TIME AS OF {time}: lookup table {table} is as it is when a row is \
-                 joined, accepted are PROCTIME(), CURRENT_TIMESTAMP, NOW() or a column"
-            );
+        let found = match &time {
+            Expr::Identifier(column) => relations.find(std::slice::from_ref(column), context).await,
+            Expr::CompoundIdentifier(column) => relations.find(column, context).await,
+            time if is_now(time) => continue,
+            time => {
+                return plan_err!(
+                    "FOR SYSTEM_TIME AS OF {time}: lookup table {table} is as it is when a row is \
+                     joined, accepted are {ACCEPTED}"
+                );
+            }
+        };
+        match found {
+            Found::Column(DataType::Timestamp(..)) | Found::Unknown => {}
+            Found::Column(other) => {
+                return plan_err!(
+                    "FOR SYSTEM_TIME AS OF {time}: the column is of type {other}, accepted are \
+                     {ACCEPTED}"
+                );
+            }
+            Found::Nothing => {
+                return plan_err!(
+                    "FOR SYSTEM_TIME AS OF {time}: no relation beside lookup table {table} has a \
+                     column {time}, accepted are {ACCEPTED}"
+                );
+            }
         }
     }
     Ok(())
 }
 
 fn is_now(time: &Expr) -> bool {
-    match time {
-        Expr::Identifier(_) | Expr::CompoundIdentifier(_) => true,
-        Expr::Function(function) => {
-            NOW.contains(&function.name.to_string().to_lowercase().as_str())
-        }
-        _ => false,
-    }
+    let Expr::Function(function) = time else { return false };
+    let no_arguments = match &function.args {
+        FunctionArguments::None => true,
+        FunctionArguments::List(list) => list.args.is_empty(),
+        FunctionArguments::Subquery(_) => false,
+    };
+    no_arguments && NOW.contains(&function.name.to_string().to_lowercase().as_str())
 }
 
 /// Visits the tables of a statement.

@@ -4,7 +4,7 @@ use std::ops::ControlFlow;
 
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{DFSchema, plan_err};
-use datafusion::error::Result;
+use datafusion::error::{DataFusionError, Result};
 use datafusion::execution::SessionState;
 use datafusion::logical_expr::planner::{
     PlannedRelation, RelationPlanner, RelationPlannerContext, RelationPlanning,
@@ -13,8 +13,9 @@ use datafusion::logical_expr::{LogicalPlan, ScalarUDF};
 use datafusion::prelude::SessionContext;
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentList, FunctionArguments,
-    ObjectName, TableAlias, TableFactor, Visit, Visitor, VisitorMut,
+    Expr, Function, FunctionArg, FunctionArgExpr, FunctionArgumentClause, FunctionArgumentList,
+    FunctionArguments, Ident, ObjectName, TableAlias, TableFactor, TableFunctionArgs, Visit,
+    Visitor, VisitorMut,
 };
 use farcall_planner::TableCall;
 use farcall_udf::AsyncUdf;
@@ -25,14 +26,19 @@ use crate::sql::statement_parts::visit_queries;
 /// Makes every table function that reads columns lateral, as standard SQL has it for functions.
 ///
 /// DataFusion shows the columns beside it in FROM to a relation only where LATERAL is written.
-pub(crate) fn rewrite(statement: &mut Statement, context: &SessionContext) {
+///
+/// # Errors
+/// A planning error that names the function and the clause that cannot be said of it.
+pub(crate) fn rewrite(statement: &mut Statement, context: &SessionContext) -> Result<()> {
     let state = context.state_ref();
     let state = state.read();
     let functions = state.scalar_functions();
     let is_ours = |name: &str| functions.get(name).is_some_and(|udf| returns_rows(udf));
     let mut visitor = Laterals(is_ours);
-    // The visitor breaks nowhere.
-    let _: Option<ControlFlow<()>> = visit_queries(statement, |part| part.visit(&mut visitor));
+    match visit_queries(statement, |part| part.visit(&mut visitor)) {
+        Some(ControlFlow::Break(error)) => Err(error),
+        Some(ControlFlow::Continue(())) | None => Ok(()),
+    }
 }
 
 fn returns_rows(udf: &ScalarUDF) -> bool {
@@ -42,16 +48,18 @@ fn returns_rows(udf: &ScalarUDF) -> bool {
 struct Laterals<F>(F);
 
 impl<F: Fn(&str) -> bool> VisitorMut for Laterals<F> {
-    type Break = ();
+    type Break = DataFusionError;
 
-    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        if let Some((name, args)) = called(factor)
-            && name.0.len() == 1
-            && let Some(ident) = name.0[0].as_ident()
-            && self.0(&normalize(ident))
-            && args.iter().any(reads_columns)
-        {
-            let (name, args) = (name.clone(), args.to_vec());
+    fn pre_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<DataFusionError> {
+        let Some(call) = called(factor) else { return ControlFlow::Continue(()) };
+        let Some(function) = call.function().map(normalize).filter(|name| (self.0)(name)) else {
+            return ControlFlow::Continue(());
+        };
+        if let Err(error) = call.check(&function) {
+            return ControlFlow::Break(error);
+        }
+        if call.args.iter().any(reads_columns) {
+            let (name, args) = (call.name.clone(), call.args.to_vec());
             let alias = take_alias(factor);
             let (lateral, with_ordinality) = (true, false);
             *factor = TableFactor::Function { lateral, name, args, with_ordinality, alias };
@@ -60,36 +68,133 @@ impl<F: Fn(&str) -> bool> VisitorMut for Laterals<F> {
     }
 }
 
-/// Returns what a factor calls, if it says nothing but a call and its alias.
-fn called(factor: &TableFactor) -> Option<(&ObjectName, &[FunctionArg])> {
-    match factor {
-        TableFactor::Table { name, args: Some(args), .. } if args.settings.is_none() => {
-            Some((name, &args.args))
+/// What a factor calls, and the clauses that it says of the call.
+pub(crate) struct Called<'a> {
+    name: &'a ObjectName,
+    args: &'a [FunctionArg],
+    clauses: Vec<&'static str>,
+}
+
+impl<'a> Called<'a> {
+    /// Returns the name of the function, if it has one part.
+    pub(crate) fn function(&self) -> Option<&'a Ident> {
+        match self.name.0.as_slice() {
+            [part] => part.as_ident(),
+            _ => None,
         }
-        TableFactor::TableFunction { expr: Expr::Function(function), .. } => call_of(function),
-        TableFactor::Function { name, args, with_ordinality: false, .. } => {
-            match (name.to_string().eq_ignore_ascii_case("table"), args.as_slice()) {
+    }
+
+    /// Checks that nothing is said of the function but its arguments and an alias.
+    fn check(&self, function: &str) -> Result<()> {
+        match self.clauses.first() {
+            None => Ok(()),
+            Some(clause) => plan_err!(
+                "{clause} cannot be said of table function {function}; accepted are its arguments \
+                 and an alias"
+            ),
+        }
+    }
+}
+
+/// Returns what a factor calls.
+pub(crate) fn called(factor: &TableFactor) -> Option<Called<'_>> {
+    match factor {
+        TableFactor::Table {
+            name,
+            alias: _,
+            args: Some(TableFunctionArgs { args, settings }),
+            with_hints,
+            version,
+            with_ordinality,
+            partitions,
+            json_path,
+            sample,
+            index_hints,
+        } => {
+            let clauses = said([
+                ("SETTINGS", settings.is_some()),
+                ("WITH (..)", !with_hints.is_empty()),
+                ("a version", version.is_some()),
+                ("WITH ORDINALITY", *with_ordinality),
+                ("PARTITION", !partitions.is_empty()),
+                ("a JSON path", json_path.is_some()),
+                ("TABLESAMPLE", sample.is_some()),
+                ("an index hint", !index_hints.is_empty()),
+            ]);
+            Some(Called { name, args, clauses })
+        }
+        TableFactor::TableFunction { expr: Expr::Function(function), .. } => {
+            Some(call_of(function))
+        }
+        TableFactor::Function { lateral: _, name, args, with_ordinality, alias: _ } => {
+            let mut call = match (name.to_string().eq_ignore_ascii_case("table"), args.as_slice()) {
                 // `LATERAL TABLE(f(x))` is read as a call of a function named TABLE.
                 (true, [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(function)))]) => {
                     call_of(function)
                 }
-                (_, args) => Some((name, args)),
-            }
+                (_, args) => Called { name, args, clauses: vec![] },
+            };
+            call.clauses.extend(said([("WITH ORDINALITY", *with_ordinality)]));
+            Some(call)
         }
         _ => None,
     }
 }
 
-fn call_of(function: &Function) -> Option<(&ObjectName, &[FunctionArg])> {
-    match &function.args {
-        FunctionArguments::None => Some((&function.name, &[])),
-        FunctionArguments::List(list)
-            if list.duplicate_treatment.is_none() && list.clauses.is_empty() =>
-        {
-            Some((&function.name, &list.args))
+fn call_of(function: &Function) -> Called<'_> {
+    let Function {
+        name,
+        uses_odbc_syntax: _,
+        parameters,
+        args,
+        filter,
+        null_treatment,
+        over,
+        within_group,
+    } = function;
+    let mut clauses = said([
+        ("a second list of arguments", !matches!(parameters, FunctionArguments::None)),
+        ("FILTER", filter.is_some()),
+        ("IGNORE or RESPECT NULLS", null_treatment.is_some()),
+        ("OVER", over.is_some()),
+        ("WITHIN GROUP", !within_group.is_empty()),
+    ]);
+    let args: &[FunctionArg] = match args {
+        FunctionArguments::None => &[],
+        FunctionArguments::Subquery(_) => {
+            clauses.push("a query without parentheses of its own");
+            &[]
         }
-        _ => None,
+        FunctionArguments::List(FunctionArgumentList {
+            duplicate_treatment,
+            args,
+            clauses: inside,
+        }) => {
+            clauses.extend(said([("DISTINCT or ALL", duplicate_treatment.is_some())]));
+            clauses.extend(inside.iter().map(clause_inside));
+            args
+        }
+    };
+    Called { name, args, clauses }
+}
+
+/// Names a clause that stands behind the last argument.
+fn clause_inside(clause: &FunctionArgumentClause) -> &'static str {
+    match clause {
+        FunctionArgumentClause::IgnoreOrRespectNulls(_) => "IGNORE or RESPECT NULLS",
+        FunctionArgumentClause::OrderBy(_) => "ORDER BY",
+        FunctionArgumentClause::Limit(_) => "LIMIT",
+        FunctionArgumentClause::Having(_) => "HAVING",
+        FunctionArgumentClause::Separator(_) => "SEPARATOR",
+        FunctionArgumentClause::OnOverflow(_) => "ON OVERFLOW",
+        FunctionArgumentClause::JsonNullClause(_) => "a treatment of JSON nulls",
+        FunctionArgumentClause::JsonReturningClause(_) => "RETURNING",
     }
+}
+
+/// Returns the clauses that were said.
+fn said<const N: usize>(clauses: [(&'static str, bool); N]) -> Vec<&'static str> {
+    clauses.into_iter().filter_map(|(clause, said)| said.then_some(clause)).collect()
 }
 
 fn take_alias(factor: &mut TableFactor) -> Option<TableAlias> {
@@ -127,22 +232,17 @@ impl RelationPlanner for TableCallPlanner {
         mut relation: TableFactor,
         context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
-        let Some((name, args)) = called(&relation) else {
+        let Some(call) = called(&relation) else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
-        let function = match name.0.as_slice() {
-            [part] => part.as_ident().map(|ident| context.normalize_ident(ident.clone())),
-            _ => None,
-        };
+        let function = call.function().map(|ident| context.normalize_ident(ident.clone()));
         let meta =
             function.as_deref().and_then(|name| context.context_provider().get_function_meta(name));
         let (Some(function), true) = (function, meta.is_some_and(|udf| returns_rows(&udf))) else {
             return Ok(RelationPlanning::Original(Box::new(relation)));
         };
-        if let TableFactor::Table { sample: Some(_), .. } = relation {
-            return plan_err!("TABLESAMPLE cannot be said of table function {function}");
-        }
-        let call = Expr::Function(call(name.clone(), args.to_vec()));
+        call.check(&function)?;
+        let call = Expr::Function(call_with(call.name.clone(), call.args.to_vec()));
         let alias = take_alias(&mut relation);
         let call = context.sql_to_expr(call, &DFSchema::empty())?;
         let plan = TableCall::try_new(call)?.into_plan();
@@ -163,7 +263,7 @@ pub(crate) fn analyze(plan: LogicalPlan, state: &SessionState) -> Result<Logical
     state.analyzer().execute_and_check(plan, state.config_options(), |_, _| {})
 }
 
-fn call(name: ObjectName, args: Vec<FunctionArg>) -> Function {
+fn call_with(name: ObjectName, args: Vec<FunctionArg>) -> Function {
     let args = FunctionArgumentList { duplicate_treatment: None, args, clauses: vec![] };
     Function {
         name,
@@ -199,11 +299,38 @@ mod tests {
             ("t, UNNEST(t.x)", "t, UNNEST(t.x)"),
         ] {
             let mut statement = parsed(&format!("SELECT 1 FROM {from}"));
-            rewrite(&mut statement, session().context());
+            rewrite(&mut statement, session().context()).unwrap();
             let text = statement.to_string();
             assert_eq!(text, format!("SELECT 1 FROM {rewritten}"));
-            rewrite(&mut statement, session().context());
+            rewrite(&mut statement, session().context()).unwrap();
             assert_eq!(statement.to_string(), text);
+        }
+    }
+
+    #[test]
+    fn clauses_that_a_function_cannot_take_are_named() {
+        for (from, clause) in [
+            ("f(t.x) WITH ORDINALITY", "WITH ORDINALITY"),
+            ("LATERAL f(t.x) WITH ORDINALITY", "WITH ORDINALITY"),
+            ("f(t.x) q TABLESAMPLE BERNOULLI (1)", "TABLESAMPLE"),
+            ("f(1) q TABLESAMPLE BERNOULLI (1)", "TABLESAMPLE"),
+            ("f(1, SETTINGS a = 1)", "SETTINGS"),
+            ("TABLE(f(t.x) FILTER (WHERE false))", "FILTER"),
+            ("TABLE(f(7) FILTER (WHERE false))", "FILTER"),
+            ("LATERAL TABLE(f(t.x) FILTER (WHERE false))", "FILTER"),
+            ("TABLE(f(7) OVER ())", "OVER"),
+            ("TABLE(f(7) WITHIN GROUP (ORDER BY 1))", "WITHIN GROUP"),
+            ("TABLE(f(7) IGNORE NULLS)", "IGNORE or RESPECT NULLS"),
+            ("TABLE(f(7 IGNORE NULLS))", "IGNORE or RESPECT NULLS"),
+            ("TABLE(f(7)(t.x))", "a second list of arguments"),
+            ("TABLE(f(DISTINCT t.x))", "DISTINCT or ALL"),
+            ("TABLE(f(t.x ORDER BY 1))", "ORDER BY"),
+        ] {
+            let mut statement = parsed(&format!("SELECT 1 FROM t, {from}"));
+            let error = rewrite(&mut statement, session().context()).unwrap_err().strip_backtrace();
+            let message =
+                format!("Error during planning: {clause} cannot be said of table function f;");
+            assert!(error.starts_with(&message), "{from}: {error}");
         }
     }
 

@@ -25,7 +25,7 @@ use datafusion_expr::expr_rewriter::unalias;
 use datafusion_expr::{Expr, LogicalPlan, Projection, Subquery};
 use datafusion_optimizer::AnalyzerRule;
 
-use crate::calls::{any_part, call_name, has_call};
+use crate::calls::{any_part, call_name, has_call, is_outer};
 use crate::presence::plan_has_call;
 use crate::rewrite::map_parts;
 
@@ -67,10 +67,9 @@ pub(super) fn find_lateral(plan: &LogicalPlan) -> Option<&Subquery> {
 }
 
 fn move_outside(subquery: Subquery) -> Result<Transformed<Expr>> {
-    let of_outer = |part: &Expr| matches!(part, Expr::OuterReferenceColumn(..));
     let expr = match subquery.subquery.as_ref() {
         LogicalPlan::Projection(Projection { expr, input, .. }) => match expr.as_slice() {
-            [expr] if is_correlated_aggregate(input) && !any_part(expr, of_outer) => {
+            [expr] if is_correlated_aggregate(input) && !any_part(expr, is_outer) => {
                 Some((expr, input)).filter(|(expr, _)| has_call(expr))
             }
             _ => None,

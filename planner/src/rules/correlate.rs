@@ -13,7 +13,8 @@
 //! row without a partner; conditions are tested on the pairs, those of LEFT JOIN before a row without
 //! one is extended by NULL. Conditions of LEFT JOIN on the row alone guard the call; those of an inner
 //! join stand above it, from where DataFusion pushes them below. A call with constant arguments is
-//! made for one row without columns.
+//! made for one row without columns. A function that stands in a join of its own, `t, f(t.x) q JOIN s`,
+//! is taken out of it first: see [`associate`].
 //! Declines: no table function; LATERAL around anything else is DataFusion's.
 //! Errors: what cannot be applied to the rows of each call (aggregates, LIMIT, ..), and a table function
 //! anywhere but in FROM, are planning errors here, where their clause is still known.
@@ -23,6 +24,7 @@
 //! drops rows that LEFT JOIN keeps.
 
 mod apply;
+mod associate;
 mod relation;
 
 use std::sync::Arc;
@@ -37,11 +39,12 @@ use datafusion_expr::{
 use datafusion_optimizer::AnalyzerRule;
 
 use super::call_outside_subquery::find_lateral;
-use crate::calls::{Names, any_part, find_call};
+use crate::calls::{Names, any_part, find_call, is_outer};
 use crate::logical::{AsyncCalc, TableCall};
 use crate::presence::plan_has_call;
 use crate::rewrite::{columns, filter};
 use apply::Apply;
+use associate::{associate, reads};
 
 /// Turns table functions in FROM into calls whose lists are joined.
 #[derive(Debug, Default)]
@@ -60,9 +63,10 @@ impl AnalyzerRule for Correlate {
         // A lateral join before what is inside of it, whose calls are for its rows, too.
         let plan = plan
             .transform_down_with_subqueries(|node| match &node {
-                LogicalPlan::Join(join) if is_correlated(join) => {
-                    Ok(Transformed::yes(correlate(join, &mut names)?))
-                }
+                LogicalPlan::Join(join) => match lateral(join, &mut names)? {
+                    Some(plan) => Ok(Transformed::yes(plan)),
+                    None => Ok(Transformed::no(node)),
+                },
                 _ => match TableCall::find(&node) {
                     Some(call) => Ok(Transformed::yes(call_once(call, &mut names)?)),
                     None => Ok(Transformed::no(node)),
@@ -74,18 +78,28 @@ impl AnalyzerRule for Correlate {
     }
 }
 
-/// Says whether the right side of a join calls a table function for the rows of an outer query.
+/// Makes the calls of a lateral join, if it is one.
+fn lateral(join: &Join, names: &mut Names) -> Result<Option<LogicalPlan>> {
+    if let Some(associated) = associate(join)? {
+        let plan = match lateral(&associated, names)? {
+            Some(plan) => plan,
+            None => LogicalPlan::Join(associated),
+        };
+        return filter(plan, conditions(join)).map(Some);
+    }
+    if is_correlated(join) { correlate(join, names).map(Some) } else { Ok(None) }
+}
+
+/// Says whether the right side of a join calls a table function for the rows of its left side, or of
+/// an outer query.
 fn is_correlated(join: &Join) -> bool {
-    let reads = |node: &LogicalPlan| {
-        TableCall::find(node).is_some_and(|node| any_part(node.call(), is_outer))
+    let calls = |node: &LogicalPlan| {
+        Ok(TableCall::find(node).is_some_and(|node| any_part(node.call(), is_outer)))
     };
     // The closure never fails, so neither does the walk.
     find_lateral(&join.right)
-        .is_some_and(|lateral| lateral.subquery.exists(|node| Ok(reads(node))).unwrap_or_default())
-}
-
-fn is_outer(part: &Expr) -> bool {
-    matches!(part, Expr::OuterReferenceColumn(..))
+        .is_some_and(|lateral| lateral.subquery.exists(calls).unwrap_or_default())
+        || reads(&join.right, join.left.schema())
 }
 
 /// Makes the calls of a lateral join for the rows of its left side.

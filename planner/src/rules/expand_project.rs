@@ -23,7 +23,7 @@ use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::{Expr, LogicalPlan, Projection, ident};
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
-use crate::calls::{Names, any_part, has_call, same_value};
+use crate::calls::{Names, any_part, has_call, is_outer, same_value};
 use crate::logical::{AsyncCalc, CallColumn};
 use crate::rewrite::{Order, columns, restore, rewrite_nodes};
 
@@ -61,9 +61,7 @@ fn is_expanded(column: &CallColumn) -> bool {
 
 fn is_computed(arg: &Expr) -> bool {
     let plain = matches!(arg, Expr::Column(_) | Expr::Literal(..) | Expr::Placeholder(_));
-    !plain
-        && !has_call(arg)
-        && !any_part(arg, |part| matches!(part, Expr::OuterReferenceColumn(..)))
+    !plain && !has_call(arg) && !any_part(arg, is_outer)
 }
 
 fn expand(

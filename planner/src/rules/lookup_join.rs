@@ -11,13 +11,14 @@
 //! equals nothing. What else the join says is tested on the pairs, before a row without one is
 //! extended by NULL. Conditions that read the joined rows and the key alone decide whether there is
 //! anything to ask for: they guard the call. What stands between table and join (an alias, columns,
-//! conditions) is kept, on what was found.
+//! conditions) is kept, on what was found; a limit that DataFusion put there is not needed below its own.
 //! Declines: no lookup table; a table that can be scanned where a lookup is not possible. What
 //! cannot be planned at all is left, and [`check_lookups`](crate::check_lookups) says why.
 //! Needs: runs after `split_join_condition`, which makes calls in keys and conditions; before the
 //! rules that split projections, since calls over found columns are left in one.
 
 mod key;
+mod limit;
 mod pairs;
 mod side;
 
@@ -34,6 +35,7 @@ use crate::lookup::LookupTables;
 use crate::presence::plan_has_lookup;
 use crate::sites::SiteCounter;
 use key::find_key;
+use limit::look_up_below;
 use pairs::Pairs;
 pub(crate) use side::LookupSide;
 
@@ -65,17 +67,19 @@ impl OptimizerRule for LookupJoin {
             return Ok(Transformed::no(plan));
         }
         let mut names = Names::after(&plan)?;
-        plan.transform_up_with_subqueries(|node| match node {
-            LogicalPlan::Join(join) => match plan_join(&join, self.tables.as_ref())? {
-                Planned::Lookup(pairs) => {
-                    let plan = pairs.into_plan(&join, self.sites.next(), &mut names)?;
-                    Ok(Transformed::yes(plan))
-                }
-                Planned::Other | Planned::Impossible(_) => {
-                    Ok(Transformed::no(LogicalPlan::Join(join)))
-                }
-            },
-            node => Ok(Transformed::no(node)),
+        let mut look_up = |join: &Join| match plan_join(join, self.tables.as_ref())? {
+            Planned::Lookup(pairs) => {
+                pairs.into_plan(join, self.sites.next(), &mut names).map(Some)
+            }
+            Planned::Other | Planned::Impossible(_) => Ok(None),
+        };
+        plan.transform_up_with_subqueries(|node| {
+            let plan = match &node {
+                LogicalPlan::Join(join) => look_up(join)?,
+                LogicalPlan::Limit(limit) => look_up_below(limit, &mut look_up)?,
+                _ => None,
+            };
+            Ok(plan.map_or_else(|| Transformed::no(node), Transformed::yes))
         })
     }
 }

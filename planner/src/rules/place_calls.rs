@@ -43,7 +43,8 @@
 //!
 //! 4. *The node above drops rows.* Limit, Sort with a limit, Filter, semi, anti and inner joins, cross
 //!    joins among them (their other side may be empty), outer joins for the side that may be missing,
-//!    UNNEST (of a list that may be empty).
+//!    UNNEST (of a list that may be empty), inner, semi and anti lookup joins and the pairing with the
+//!    rows of a table function.
 //!    Through a plain Sort nothing is won. A LEFT lookup join drops no row, so a Sort with a limit
 //!    above it limits the rows below it, too.
 //! 5. *It reads neither the result nor a result that depends on it.* Calls that sort keys, the
@@ -81,6 +82,7 @@
 mod chain;
 mod defer;
 mod join;
+mod lookup;
 mod pairs;
 mod reuse;
 mod top_k;

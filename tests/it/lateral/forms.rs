@@ -95,6 +95,56 @@ const FORMS: &[Form] = &[
         20,
     ),
     (
+        "SELECT t.id, q.a, s.k FROM t, LATERAL series(t.x) AS q JOIN s ON s.y = q.a",
+        "SELECT t.id, q.a, s.k FROM t, given q, s WHERE q.n = t.x AND s.y = q.a",
+        20,
+    ),
+    (
+        "SELECT * FROM t, LATERAL series(t.x) AS q LEFT JOIN s ON s.y = q.a AND q.b IS NOT NULL",
+        "SELECT t.*, q.a, q.b, s.* FROM t JOIN given q ON q.n = t.x LEFT JOIN s ON s.y = q.a AND q.b IS NOT NULL",
+        20,
+    ),
+    (
+        "SELECT t.id, q.a, s.k FROM t, series(t.x) q LEFT JOIN s ON s.y > q.a + 15 WHERE t.k < 5",
+        "SELECT t.id, q.a, s.k FROM t JOIN given q ON q.n = t.x LEFT JOIN s ON s.y > q.a + 15 WHERE t.k < 5",
+        10,
+    ),
+    (
+        "SELECT t.id, q.a, s.k, u.y FROM t, series(t.x) q LEFT JOIN s ON s.y = q.a JOIN s u ON u.k = q.a - 9",
+        "SELECT t.id, q.a, s.k, u.y FROM t JOIN given q ON q.n = t.x LEFT JOIN s ON s.y = q.a JOIN s u ON u.k = q.a - 9",
+        20,
+    ),
+    (
+        "SELECT t.id, q.a, s.k FROM t JOIN (series(t.x) q JOIN s ON s.y = q.a) ON t.k > s.k",
+        "SELECT t.id, q.a, s.k FROM t, given q, s WHERE q.n = t.x AND s.y = q.a AND t.k > s.k",
+        20,
+    ),
+    (
+        "SELECT t.id, w.k, w.a FROM t, (series(t.x) q JOIN s ON s.y = q.a) AS w",
+        "SELECT t.id, s.k, q.a FROM t, given q, s WHERE q.n = t.x AND s.y = q.a",
+        20,
+    ),
+    (
+        "SELECT t.id, s.k, q.a FROM t, s JOIN series(t.x) q ON q.a = s.y",
+        "SELECT t.id, s.k, q.a FROM t, s, given q WHERE q.n = t.x AND q.a = s.y",
+        20,
+    ),
+    (
+        "SELECT t.id, s.k, q.a FROM t, s LEFT JOIN series(t.x) q ON q.a = s.y WHERE t.id < 9",
+        "SELECT t.id, s.k, q.a FROM t CROSS JOIN s LEFT JOIN given q ON q.a = s.y AND q.n = t.x WHERE t.id < 9",
+        0,
+    ),
+    (
+        "SELECT t.id, q.a, r.a FROM t, series(t.x) q LEFT JOIN series(t.k) r ON r.a > q.a",
+        "SELECT t.id, q.a, r.a FROM t JOIN given q ON q.n = t.x LEFT JOIN given r ON r.n = t.k AND r.a > q.a",
+        0,
+    ),
+    (
+        "SELECT t.id, u.k, q.a, s.k FROM t, s u, series(t.x + u.k) q JOIN s ON s.y = q.a",
+        "SELECT t.id, u.k, q.a, s.k FROM t, s u, given q, s WHERE q.n = t.x + u.k AND s.y = q.a",
+        27,
+    ),
+    (
         "SELECT k, count(q.a), max(q.b) FROM t LEFT JOIN LATERAL series(x) q ON TRUE GROUP BY k",
         "SELECT k, count(q.a), max(q.b) FROM t LEFT JOIN given q ON q.n = t.x GROUP BY k",
         20,
@@ -147,6 +197,25 @@ async fn every_form_has_the_rows_of_a_plain_join_and_calls_once_an_argument() {
                 assert!(twice.iter().all(|(_, calls)| **calls <= places), "{sql}: {twice:?}");
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_lookup_table_is_joined_to_the_rows_of_a_function_beside_it() {
+    for (partitions, join) in [(1, "JOIN"), (4, "JOIN"), (1, "LEFT JOIN"), (4, "LEFT JOIN")] {
+        let tables = Tables::new(partitions);
+        let requests = tables.add_users();
+        let sql = format!("SELECT t.id, u.name FROM t, series(t.x) q {join} users u ON q.a = u.id");
+        let plain = format!(
+            "SELECT t.id, u.name FROM t JOIN given q ON q.n = t.x {join} users u ON q.a = u.id"
+        );
+        assert!(tables.check(&sql, &plain).await > 0);
+        let calls = tables.take_calls();
+        assert!(calls.len() == 20 && calls.values().all(|calls| *calls == 1), "{sql}: {calls:?}");
+        let asked = requests.take_keys();
+        let given = "SELECT DISTINCT q.a FROM t JOIN given q ON q.n = t.x WHERE q.a IS NOT NULL";
+        let given = tables.plain.sql(given).await.unwrap().count().await.unwrap();
+        assert!(asked.len() == given && asked.values().all(|times| *times == 1), "{asked:?}");
     }
 }
 
@@ -225,6 +294,68 @@ async fn a_call_is_made_only_for_rows_that_pass_cheap_conditions() {
         tables.rows(sql).await;
         let calls = tables.take_calls();
         assert_eq!(calls.values().sum::<usize>(), most, "{sql}: {calls:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_call_waits_for_the_rows_for_which_something_is_found() {
+    for partitions in [1, 4] {
+        let tables = Tables::new(partitions);
+        tables.add_users();
+        let found = "SELECT count(*) FROM t WHERE x BETWEEN 5 AND 14";
+        for (sql, calls) in [
+            (
+                "SELECT w.v, u.name FROM (SELECT x, g(id) AS v FROM t) w JOIN users u ON w.x = u.id",
+                found,
+            ),
+            (
+                "SELECT w.v FROM (SELECT x, g(id) AS v FROM t) w WHERE EXISTS \
+                 (SELECT 1 FROM users u WHERE u.id = w.x)",
+                found,
+            ),
+            (
+                "SELECT w.v FROM (SELECT x, g(id) AS v FROM t) w WHERE NOT EXISTS \
+                 (SELECT 1 FROM users u WHERE u.id = w.x)",
+                "SELECT count(*) FROM t WHERE x IS NULL OR NOT (x BETWEEN 5 AND 14)",
+            ),
+            (
+                "SELECT w.v, u.name FROM (SELECT u.x AS id, g(u.id) AS v FROM t u) w JOIN users u \
+                 ON w.id = u.id AND u.name < w.id",
+                "SELECT count(*) FROM t JOIN users u ON t.x = u.id AND u.name < t.x",
+            ),
+            (
+                "SELECT CASE WHEN w.x > 9 THEN w.v END, u.name FROM (SELECT x, g(id) AS v FROM t) w \
+                 LEFT JOIN users u ON w.x = u.id",
+                "SELECT count(*) FROM t WHERE x > 9",
+            ),
+            // What the lookup reads is called for every row, and so is what a LEFT JOIN keeps.
+            (
+                "SELECT w.v, u.name FROM (SELECT g(id) AS v FROM t) w JOIN users u ON w.v = u.id",
+                "SELECT count(*) FROM t",
+            ),
+            (
+                "SELECT w.v FROM (SELECT x, g(id) AS v FROM t) w JOIN users u ON w.x = u.id AND u.name < w.v",
+                "SELECT count(*) FROM t",
+            ),
+            (
+                "SELECT w.v, u.name FROM (SELECT x, g(id) AS v FROM t) w LEFT JOIN users u ON w.x = u.id",
+                "SELECT count(*) FROM t",
+            ),
+        ] {
+            tables.scalar.take();
+            tables.check(sql, sql).await;
+            let calls = tables.plain.sql(calls).await.unwrap().collect().await.unwrap();
+            let made = tables.scalar.take().into_values().sum::<usize>();
+            assert_eq!(format!("|{made}|"), lines(&calls)[0], "{sql}");
+        }
+        let sql = "SELECT w.v, q.a FROM (SELECT x, g(id) AS v FROM t) w, series(w.x) q";
+        let plain = "SELECT g(t.id), q.a FROM t, given q WHERE q.n = t.x";
+        tables.scalar.take();
+        tables.check(sql, plain).await;
+        let given = "SELECT count(DISTINCT t.id) FROM t, given q WHERE q.n = t.x";
+        let given = tables.plain.sql(given).await.unwrap().collect().await.unwrap();
+        let made = tables.scalar.take().into_values().sum::<usize>();
+        assert_eq!(format!("|{made}|"), lines(&given)[0]);
     }
 }
 

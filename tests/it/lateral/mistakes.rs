@@ -85,6 +85,32 @@ async fn what_cannot_be_called_says_why_and_what_to_write() {
             "Source table contains 2 columns but only 1 name",
         ),
         ("SELECT try_series(x) FROM t", "Invalid function 'try_series'"),
+        (
+            "SELECT s.k FROM s WHERE EXISTS (SELECT 1 FROM t LEFT JOIN series(t.x) q ON q.a = s.y)",
+            "the join with series cannot read columns of the outer query in its condition; join the \
+             outer table in the subquery, or test the condition in WHERE",
+        ),
+        (
+            "SELECT s.k FROM s WHERE EXISTS (SELECT 1 FROM t LEFT JOIN series(t.x) q ON t.k = s.y)",
+            "async function series(t.x) cannot be called under a condition on columns of the outer \
+             query in this subquery; join the outer table to it, or test the condition in WHERE",
+        ),
+        (
+            "SELECT q.a FROM t, series(t.x) q TABLESAMPLE BERNOULLI (1)",
+            "TABLESAMPLE cannot be said of table function series; accepted are its arguments and an alias",
+        ),
+        (
+            "SELECT q.a FROM t, series(t.x) WITH ORDINALITY AS q",
+            "WITH ORDINALITY cannot be said of table function series;",
+        ),
+        (
+            "SELECT q.a FROM TABLE(series(7) FILTER (WHERE false)) q",
+            "FILTER cannot be said of table function series;",
+        ),
+        (
+            "SELECT w.a FROM (SELECT q.a FROM TABLE(series(7) OVER ()) q) w",
+            "OVER cannot be said of table function series;",
+        ),
     ] {
         let refusal = tables.refusal(sql).await;
         assert!(refusal.contains(message), "{sql}\n{refusal}");

@@ -164,3 +164,22 @@ async fn the_first_rows_of_a_left_lookup_are_made_of_the_first_rows() {
         }
     }
 }
+
+#[tokio::test]
+async fn a_cross_join_below_a_limit_looks_its_constant_key_up() {
+    for partitions in [1, 4] {
+        let stores = Stores::new(partitions);
+        for (sql, rows) in [
+            ("SELECT t.id, u.id FROM t CROSS JOIN (SELECT * FROM users WHERE id = 7) u LIMIT 3", 3),
+            ("SELECT u.id FROM (SELECT * FROM users WHERE id = 7) AS u, t LIMIT 3 OFFSET 2", 3),
+            ("SELECT u.z + 1 FROM t, users u WHERE u.id = 7 LIMIT 500", 360),
+            ("SELECT t.id FROM t, (SELECT * FROM users WHERE id = 8) u LIMIT 3", 0),
+        ] {
+            assert_eq!(stores.rows(sql).await.len(), rows, "{sql}");
+            let keys = stores.requests["users"].take_keys();
+            assert_eq!(keys.values().sum::<usize>(), 1, "{sql}: {keys:?}");
+        }
+        let sql = "SELECT u.id FROM t CROSS JOIN (SELECT * FROM users WHERE id = 7) u LIMIT 3";
+        assert_eq!(stores.rows(sql).await, ["|7|", "|7|", "|7|"]);
+    }
+}

@@ -1,5 +1,7 @@
 //! What SQL says of lookups: hints, FOR SYSTEM_TIME AS OF, options of the session.
 
+use farcall::udf::{CallError, async_table_fn};
+
 use crate::support::lookups::Stores;
 use crate::support::plans::plan_text;
 
@@ -29,6 +31,75 @@ async fn the_past_cannot_be_looked_up() {
     let message = Stores::new(1).refusal(sql).await;
     let expected = "lookup table users is as it is when a row is joined, accepted are PROCTIME()";
     assert!(message.contains(expected), "{message}");
+}
+
+#[tokio::test]
+async fn a_column_of_time_stands_for_the_time_at_which_a_row_is_joined() {
+    let stores = Stores::new(1);
+    stores.rows("CREATE TABLE events AS SELECT id, k, now() AS p, id AS n FROM t").await;
+    let expected =
+        stores.rows("SELECT e.id, u.name FROM events e JOIN users u ON e.k = u.id").await;
+    for (from, time) in [
+        ("events e", "e.p"),
+        ("events e", "P"),
+        ("events", "events.p"),
+        ("(SELECT id, k, now() AS p FROM events) e", "e.p"),
+        ("(SELECT * FROM events) e", "e.p"),
+        ("(SELECT id, k, p FROM events) AS e (id, k, q)", "e.q"),
+        ("events e", "localtimestamp"),
+        ("events e", "CURRENT_TIMESTAMP"),
+        ("events e", "NOW()"),
+    ] {
+        let name = from.rsplit(' ').next().unwrap_or_default();
+        let name = if name.ends_with(')') { "e" } else { name };
+        let sql = format!(
+            "SELECT {name}.id, u.name FROM {from} JOIN users FOR SYSTEM_TIME AS OF {time} AS u \
+             ON {name}.k = u.id"
+        );
+        assert_eq!(stores.rows(&sql).await, expected, "{sql}");
+    }
+    stores
+        .rows(
+            "WITH e AS (SELECT id, k, p FROM events) SELECT e.id FROM e WHERE EXISTS \
+             (SELECT 1 FROM users FOR SYSTEM_TIME AS OF e.p AS u WHERE u.id = e.k)",
+        )
+        .await;
+}
+
+#[tokio::test]
+async fn a_time_that_no_relation_has_is_refused() {
+    let stores = Stores::new(1);
+    let accepted = "PROCTIME(), NOW(), CURRENT_TIMESTAMP, LOCALTIMESTAMP or a column of type \
+                    TIMESTAMP of a relation beside it in FROM";
+    for (from, time, message) in [
+        (
+            "t",
+            "\"2020-01-01\"",
+            "no relation beside lookup table users has a column \"2020-01-01\"",
+        ),
+        (
+            "t",
+            "t.no_such_column",
+            "no relation beside lookup table users has a column t.no_such_column",
+        ),
+        ("t", "s.p", "no relation beside lookup table users has a column s.p"),
+        ("t", "u.name", "no relation beside lookup table users has a column u.name"),
+        (
+            "(SELECT id, k FROM t) AS t",
+            "t.p",
+            "no relation beside lookup table users has a column t.p",
+        ),
+        ("t", "t.s", "the column is of type Utf8"),
+        ("t", "now(3)", "lookup table users is as it is when a row is joined"),
+        ("t", "\"current_timestamp()\"", "no relation beside lookup table users has a column"),
+    ] {
+        let sql = format!(
+            "SELECT t.id FROM {from} JOIN users FOR SYSTEM_TIME AS OF {time} AS u ON t.k = u.id"
+        );
+        let got = stores.refusal(&sql).await;
+        let start = format!("FOR SYSTEM_TIME AS OF {time}: {message}");
+        assert!(got.starts_with(&start) && got.ends_with(accepted), "{sql}\n{got}");
+    }
 }
 
 #[tokio::test]
@@ -85,6 +156,24 @@ async fn hints_that_say_nothing_are_refused() {
         let sql = format!("SELECT /*+ LOOKUP({hint}) */ t.id FROM t JOIN users u ON t.k = u.id");
         let got = stores.refusal(&sql).await;
         assert!(got.contains(message), "{got}");
+    }
+}
+
+#[tokio::test]
+async fn a_hint_that_cannot_be_read_or_names_a_function_is_refused() {
+    let stores = Stores::new(1);
+    stores.farcall.register(async_table_fn("series", ["a"], |n: i64| async move {
+        Ok::<_, CallError>(vec![(n,)])
+    }));
+    let read =
+        "SELECT /*+ LOOKUP('table'='u, 'capacity'='3') */ t.id FROM t JOIN users u ON t.k = u.id";
+    let got = stores.refusal(read).await;
+    assert!(got.contains("cannot be read: Unterminated string literal at Line: 1"), "{got}");
+    for from in ["series(t.k) q", "TABLE(series(7)) q", "LATERAL TABLE(series(t.k)) AS q"] {
+        let sql = format!("SELECT /*+ LOOKUP('table'='q', 'capacity'='3') */ q.a FROM t, {from}");
+        let message = "LOOKUP hint: 'q' is table function series, which is called rather than looked \
+                       up; it must name a lookup table";
+        assert_eq!(stores.refusal(&sql).await, message, "{sql}");
     }
 }
 

@@ -9,6 +9,7 @@ use datafusion::prelude::{SessionConfig, SessionContext};
 use farcall::FarcallSession;
 use farcall::udf::{CallError, async_table_fn};
 
+use crate::support::lookups::{Requests, Store};
 use crate::support::remote::message;
 use crate::support::twins::{Calls, Twins, lines};
 
@@ -66,6 +67,21 @@ impl Tables {
             farcall.register(if volatile { function.volatile() } else { function });
         }
         Self { farcall, plain, scalar: calls, arguments }
+    }
+
+    /// Adds the lookup table `users`: id of 5..15, name = id % 4.
+    pub fn add_users(&self) -> Arc<Requests> {
+        let users = RecordBatch::try_from_iter_with_nullable([
+            ("id", numbers((5..15).map(Some)), true),
+            ("name", numbers((5..15).map(|id| Some(id % 4))), true),
+        ])
+        .unwrap();
+        let table = MemTable::try_new(users.schema(), vec![vec![users.clone()]]).unwrap();
+        self.plain.register_table("users", Arc::new(table)).unwrap();
+        let store = Store::new(users, &["id"]);
+        let requests = store.requests();
+        self.farcall.register_lookup_table("users", Arc::new(store)).unwrap();
+        requests
     }
 
     /// Returns how often the functions were called on each argument, and forgets it.

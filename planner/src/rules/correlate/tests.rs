@@ -85,6 +85,21 @@ fn what_a_relation_calls_is_called_before_its_rows_are_joined() {
 }
 
 #[test]
+fn a_function_is_taken_out_of_the_join_that_it_stands_in() {
+    insta::assert_snapshot!(analyzed(
+        "SELECT t.x, q.a, b.z FROM t, LATERAL tf(t.k) AS q LEFT JOIN b ON b.y > q.a"
+    ), @r"
+    Projection: t.x, q.a, b.z
+      Left Join:  Filter: b.y > q.a
+        Projection: t.x, t.k, t.n, t.a, t.b, t.txt, t.s, __async_1 AS a, __async_2 AS w
+          AsyncLookupJoin: Inner tf found=__async_0 columns=[__async_1, __async_2]
+            AsyncCalc: tf(t.k) AS __async_0
+              TableScan: t
+        TableScan: b
+    ");
+}
+
+#[test]
 fn a_call_with_constants_is_made_for_one_row() {
     insta::assert_snapshot!(analyzed("SELECT q.a FROM tf(7) AS q"), @r"
     Projection: q.a
@@ -101,6 +116,7 @@ fn analyzed_again_a_plan_stays() {
     for sql in [
         "SELECT t.x, q.a FROM t, LATERAL tf(t.k) AS q",
         "SELECT q.a FROM tf(7) AS q",
+        "SELECT t.x, q.a FROM t, LATERAL tf(t.k) AS q JOIN b ON b.y = q.a",
         "SELECT f(x), (SELECT max(y) FROM b) FROM t",
     ] {
         let plan = plan(sql).unwrap();
@@ -124,6 +140,8 @@ fn what_a_plan_is_refused_for_is_named() {
         "SELECT x FROM t WHERE EXISTS (SELECT 1 FROM b, LATERAL (SELECT max(a) FROM tf(b.y)) q)",
         "SELECT (SELECT max(a) FROM tf(t.x)) FROM t",
         "SELECT q.v FROM t, LATERAL (SELECT a AS v FROM tf(t.x) FULL JOIN b ON tf.a = b.y) q",
+        "SELECT t.x FROM t, LATERAL tf(t.x) q RIGHT JOIN b ON q.a = b.y",
+        "SELECT t.x FROM t LEFT JOIN (b JOIN LATERAL tf(t.x) q ON q.a = b.y) ON TRUE",
     ];
     let messages = refused.map(|sql| {
         let error = plan(sql).unwrap_err().strip_backtrace();
@@ -135,6 +153,8 @@ fn what_a_plan_is_refused_for_is_named() {
     Error during planning: LATERAL around a table function holds an aggregate, which cannot be applied to the rows of each call; join the function's rows alone, FROM t, LATERAL f(t.x) AS q, and do it on the joined rows
     Error during planning: table function tf(outer_ref(t.x)) cannot be called on columns of the outer query in this subquery; call it in FROM beside the table it reads: FROM t, LATERAL f(t.x) AS q
     Error during planning: LATERAL around a table function holds a Full JOIN, which keeps rows that no call has given; write an inner or LEFT JOIN
+    Error during planning: LATERAL around a table function holds a Right JOIN, which keeps rows that no call has given; write an inner or LEFT JOIN
+    Error during planning: LEFT JOIN LATERAL holds a join beside a table function; join one function a time, with columns and conditions alone around it
     ");
 }
 

@@ -38,7 +38,7 @@ pub(super) fn find_key(
     for condition in join.filter.iter().flat_map(split_conjunction) {
         conditions.push(side.over_pairs(condition.clone(), rows)?);
     }
-    let (mut key, mut missing) = (Vec::new(), Vec::new());
+    let (mut key, mut missing, mut compared) = (Vec::new(), Vec::new(), None);
     for column in table.key() {
         let field = table.schema().field(*column);
         let part = KeyColumn { column: table_column(field.name()), data_type: field.data_type() };
@@ -46,17 +46,23 @@ pub(super) fn find_key(
             Some(value) => key.push(value),
             None => match part.take_constant(&mut conditions) {
                 Some(value) => key.push(value),
-                None => missing.push(field.name().as_str()),
+                None => {
+                    missing.push(field.name().as_str());
+                    if compared.is_none() {
+                        compared = part.compared(field.name(), join, side, rows, table_is_left)?;
+                    }
+                }
             },
         }
     }
     if !missing.is_empty() {
+        let says = compared.unwrap_or_else(|| {
+            let missing = missing.join(", ");
+            format!("the join has no equality on {missing} that could be looked up")
+        });
+        let (name, key) = (table.name(), table.key_names());
         return Ok(Err(format!(
-            "lookup table {} is only looked up by its key ({}); the join has no equality on {} \
-             that could be looked up",
-            table.name(),
-            table.key_names(),
-            missing.join(", ")
+            "lookup table {name} is only looked up by its key ({key}); {says}"
         )));
     }
     let rest = equalities.into_iter().map(|(row, own)| binary_expr(row, Operator::Eq, own));
@@ -105,6 +111,42 @@ impl KeyColumn<'_> {
             return Ok(Some(expr.as_ref().clone()));
         }
         Ok(Some(try_cast(row.clone(), self.data_type.clone())))
+    }
+
+    /// Says in which other type a join compares the column, and what to write instead.
+    ///
+    /// DataFusion casts the column where the other side is a number and the column a text, for instance.
+    fn compared(
+        &self,
+        name: &str,
+        join: &Join,
+        side: &LookupSide,
+        rows: &DFSchema,
+        table_is_left: bool,
+    ) -> Result<Option<String>> {
+        for (left, right) in &join.on {
+            let (row, own) = if table_is_left { (right, left) } else { (left, right) };
+            let Expr::Cast(Cast { expr: own, .. }) = own else { continue };
+            if side.over_table(own.as_ref().clone())? != self.column {
+                continue;
+            }
+            let (other, data_type) = (row.get_type(rows)?, self.data_type);
+            let row = match row {
+                Expr::Cast(Cast { expr, .. }) => expr.as_ref(),
+                row => row,
+            };
+            let instead = match data_type {
+                DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => {
+                    format!("write CAST({} AS VARCHAR) = {own}", row.human_display())
+                }
+                // A cast of the other side could make values equal that are not.
+                _ => format!("compare it with a value of type {data_type}"),
+            };
+            return Ok(Some(format!(
+                "the join compares {name} ({data_type}) as {other}; {instead}"
+            )));
+        }
+        Ok(None)
     }
 
     /// Takes the condition that the column is a constant.

@@ -12,7 +12,7 @@ use super::Reasoned;
 use super::side::{
     LookupSide, is_table_column, replace_table_columns, table_column, table_columns_of,
 };
-use crate::calls::{Names, any_part, has_call, is_volatile};
+use crate::calls::{Names, any_part, has_call, is_outer, is_volatile};
 use crate::logical::{AsyncCalc, AsyncLookupJoin, CallColumn, LookupColumn, LookupJoinType};
 use crate::rewrite::filter;
 
@@ -79,8 +79,7 @@ impl Pairs {
 
     /// Rewrites a condition over the joined rows, if it reads nothing of the table but its key.
     fn guard(&self, condition: &Expr) -> Result<Option<Expr>> {
-        let outer = |part: &Expr| matches!(part, Expr::OuterReferenceColumn(..));
-        if is_volatile(condition) || any_part(condition, outer) {
+        if is_volatile(condition) || any_part(condition, is_outer) {
             return Ok(None);
         }
         let guard = replace_table_columns(condition.clone(), |name| self.key_value(name).cloned())?;

@@ -7,7 +7,7 @@ use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{Expr, LogicalPlan, Projection, TableScan};
 use farcall_udf::CallOptions;
 
-use crate::calls::{any_part, is_volatile};
+use crate::calls::{any_part, is_outer, is_volatile};
 use crate::lookup::{LookupSource, LookupTables, hint_options};
 
 /// Qualifies the columns of the table itself while a join is taken apart.
@@ -72,8 +72,7 @@ impl LookupSide {
     }
 
     fn project(self, projection: &Projection) -> Result<Option<Self>> {
-        let outer = |part: &Expr| matches!(part, Expr::OuterReferenceColumn(..));
-        if projection.expr.iter().any(|expr| is_volatile(expr) || any_part(expr, outer)) {
+        if projection.expr.iter().any(|expr| is_volatile(expr) || any_part(expr, is_outer)) {
             return Ok(None);
         }
         let outputs = projection.expr.iter().cloned();

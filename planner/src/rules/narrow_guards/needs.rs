@@ -6,13 +6,13 @@ use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, JoinType, Result};
 use datafusion_expr::expr::AggregateFunctionParams;
 use datafusion_expr::expr_rewriter::unalias;
-use datafusion_expr::{Aggregate, Expr, Join, LogicalPlan};
+use datafusion_expr::{Aggregate, Expr, Join, LogicalPlan, UserDefinedLogicalNodeCore};
 
 use super::{among, within};
 use crate::calls::{Names, has_call, is_volatile};
 use crate::extract::{Extraction, Place, Wanted};
 use crate::guard::{Guard, is_true};
-use crate::logical::{AsyncCalc, Resolve, ResolveKind, RowId};
+use crate::logical::{AsyncCalc, AsyncLookupJoin, Resolve, ResolveKind, RowId};
 use crate::rewrite::written_in;
 
 /// The columns of a node that hold results of calls, or what was computed from them.
@@ -163,6 +163,9 @@ pub(super) fn below(
         plan if RowId::find(plan).is_some() => {
             below = needs.iter().take(below.len()).map(|need| within(need, schema)).collect();
         }
+        plan if let Some(join) = AsyncLookupJoin::find(plan) => {
+            read_looked_up(join, needs, &mut below)?;
+        }
         plan => match Resolve::find(plan) {
             Some(resolve) if *resolve.kind() != ResolveKind::Full => {
                 read_resolved(resolve, needs, &mut below)?;
@@ -171,6 +174,20 @@ pub(super) fn below(
         },
     }
     Ok(vec![below])
+}
+
+/// Reads a row where it is read in any of the pairs that it is part of.
+fn read_looked_up(join: &AsyncLookupJoin, needs: &[Guard], below: &mut [Guard]) -> Result<()> {
+    let schema = join.input().schema();
+    let list = schema.index_of_column(join.found())?;
+    let kept = (0..below.len()).filter(|index| *index != list);
+    for (index, need) in kept.zip(needs) {
+        below[index] = within(need, schema);
+    }
+    for column in join.expressions().iter().flat_map(Expr::column_refs) {
+        below[schema.index_of_column(column)?] = Guard::always();
+    }
+    Ok(())
 }
 
 /// Reads the columns of candidates on which the rows made of them are read.

@@ -9,8 +9,10 @@ use datafusion_expr::{Expr, Filter, Limit, LogicalPlan, Projection, Sort, Unnest
 
 use super::chain::{Chain, Step};
 use super::join::defer_join;
+use super::lookup::defer_lookup;
 use super::top_k::limit_looked_up;
 use crate::calls::Names;
+use crate::logical::AsyncLookupJoin;
 use crate::rewrite::filter;
 
 /// Moves calls above a node that drops rows and does not read their results.
@@ -27,7 +29,13 @@ pub(super) fn defer(
         LogicalPlan::Filter(filter) => defer_filter(filter),
         LogicalPlan::Join(join) => defer_join(join, dedup, names),
         LogicalPlan::Unnest(unnest) if dedup => defer_unnest(unnest),
-        plan => Ok(Transformed::no(plan)),
+        plan => {
+            let deferred = match AsyncLookupJoin::find(&plan) {
+                Some(join) => defer_lookup(join, dedup, names)?,
+                None => None,
+            };
+            Ok(deferred.map_or_else(|| Transformed::no(plan), Transformed::yes))
+        }
     }
 }
 
