@@ -403,7 +403,7 @@ options! {
     adaptive / with_adaptive: bool = false, "true for network providers";
     /// Whether equal calls of a deterministic function share one answer within a query.
     dedup / with_dedup: bool = true, "true";
-    /// Bytes of remembered answers at most, per function and query; the oldest are forgotten first.
+    /// Bytes of remembered answers at most, per function and query (of several call sites, the largest); the oldest are forgotten first.
     dedup_max_bytes / with_dedup_max_bytes: usize = 64 * 1024 * 1024, "67108864";
     /// Where answers of a deterministic function are kept for later queries: `none`, `partial` (as they come), or `full` (a lookup table as a whole).
     cache / with_cache: Cache = Cache::None, "none";
