@@ -13,7 +13,7 @@ use crate::dispatch::sizes::average_bytes;
 /// A buffer counts once and as a whole, however many arrays share it and however little of it they
 /// show: that is what stays allocated until the last of them is released. Where the buffers belong to
 /// something that is accounted itself, a table held as a whole for instance, only what an array shows
-/// is counted ([`HeldBuffers::by_rows`]).
+/// is counted.
 #[derive(Debug, Default)]
 pub struct HeldBuffers {
     by_rows: bool,
