@@ -10,7 +10,6 @@ pub(crate) mod json;
 pub(crate) mod keepalive;
 pub mod local;
 pub mod memory;
-pub(crate) mod percent;
 pub(crate) mod pools;
 pub mod postgres;
 pub mod redis;

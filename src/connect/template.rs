@@ -2,7 +2,11 @@
 
 use std::fmt;
 
-use super::percent;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// What RFC 3986 lets stand for itself in no part of an URL.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+const RESERVED_BUT_COLON: &AsciiSet = &RESERVED.remove(b':');
 
 /// An option value with placeholders, resolved when a query opens the model.
 ///
@@ -91,9 +95,9 @@ impl Template {
         let literal = texts.concat();
         let (user, _) = literal.rsplit_once('@').unwrap_or_default();
         let (_, user) = user.split_once("://").unwrap_or_default();
-        let kept = if user.contains(':') { "" } else { ":" };
+        let reserved = if user.contains(':') { RESERVED } else { RESERVED_BUT_COLON };
         self.fill(env, |index, value| match start < index && index < end {
-            true => percent::encode(&value, kept),
+            true => utf8_percent_encode(&value, reserved).to_string(),
             false => value,
         })
     }

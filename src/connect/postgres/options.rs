@@ -1,11 +1,13 @@
 //! [`PostgresOptions`], what CREATE says about the server and the table behind a lookup table.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
 use datafusion::error::Result;
+use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
@@ -14,7 +16,6 @@ use crate::connect::http::{
     DEFAULT_MAX_RESPONSE_BYTES, Owner, bad_option, canonical, positive, unknown_option,
 };
 use crate::connect::keepalive;
-use crate::connect::percent;
 use crate::connect::secrets::Secrets;
 use crate::connect::template::Template;
 use crate::connect::userinfo;
@@ -273,7 +274,8 @@ fn read_url(url: &str, server: &mut Server) -> Result<(), String> {
     let mut rest = Vec::new();
     for parameter in query.split('&').filter(|parameter| !parameter.is_empty()) {
         let text = |name: &str, value| {
-            String::from_utf8(percent::decode(value)).map_err(|_| format!("{name}: not UTF-8"))
+            let text = percent_decode_str(value).decode_utf8();
+            text.map(Cow::into_owned).map_err(|_| format!("{name}: not UTF-8"))
         };
         match parameter.split_once('=') {
             Some((name @ "sslmode", value)) => {
