@@ -12,6 +12,8 @@
 //! Safe: an aggregation without keys gives one row, and its SELECT list is evaluated once per row of
 //! the outer query either way; with several aggregates there are as many subqueries. Declines: no
 //! call around the aggregates; uncorrelated subqueries, which are run on their own.
+//! What LATERAL resolves inside of a subquery correlates nothing: DataFusion counts it among the columns of
+//! the outer query, and it is taken off that list.
 //! Errors: a call in HAVING, in LATERAL, or on columns of the outer query is a planning error here,
 //! where its clause is still known.
 //! Needs: runs after `wrap_foreign_functions`, before the optimizer makes joins of subqueries.
@@ -26,6 +28,7 @@ use datafusion_expr::{Expr, LogicalPlan, Projection, Subquery};
 use datafusion_optimizer::AnalyzerRule;
 
 use crate::calls::{any_part, call_name, has_call, is_outer};
+use crate::free::{find_lateral, free_references};
 use crate::presence::plan_has_call;
 use crate::rewrite::map_parts;
 
@@ -49,7 +52,15 @@ impl AnalyzerRule for CallOutsideSubquery {
                 refuse(&lateral.subquery, "LATERAL", "call it on its column in the outer query")?;
             }
             map_parts(node, |part| match part {
-                Expr::ScalarSubquery(subquery) => move_outside(subquery),
+                Expr::ScalarSubquery(subquery) => move_outside(without_resolved(subquery)),
+                Expr::Exists(mut exists) => {
+                    exists.subquery = without_resolved(exists.subquery);
+                    Ok(Transformed::yes(Expr::Exists(exists)))
+                }
+                Expr::InSubquery(mut list) => {
+                    list.subquery = without_resolved(list.subquery);
+                    Ok(Transformed::yes(Expr::InSubquery(list)))
+                }
                 part => Ok(Transformed::no(part)),
             })
         })
@@ -57,13 +68,19 @@ impl AnalyzerRule for CallOutsideSubquery {
     }
 }
 
-/// Finds what DataFusion wraps the right side of a lateral join in.
-pub(super) fn find_lateral(plan: &LogicalPlan) -> Option<&Subquery> {
-    match plan {
-        LogicalPlan::SubqueryAlias(alias) => find_lateral(&alias.input),
-        LogicalPlan::Subquery(subquery) => Some(subquery),
-        _ => None,
+/// Takes off what DataFusion counts among the columns of the outer query though LATERAL resolves it inside.
+fn without_resolved(subquery: Subquery) -> Subquery {
+    if subquery.outer_ref_columns.is_empty() {
+        return subquery;
     }
+    let free = free_references(&subquery.subquery);
+    let is_free = |expr: &Expr| match expr {
+        Expr::OuterReferenceColumn(_, column) => free.contains(column),
+        _ => true,
+    };
+    let outer_ref_columns = subquery.outer_ref_columns.iter().filter(|expr| is_free(expr));
+    let outer_ref_columns = outer_ref_columns.cloned().collect();
+    Subquery { outer_ref_columns, ..subquery }
 }
 
 fn move_outside(subquery: Subquery) -> Result<Transformed<Expr>> {
@@ -96,7 +113,7 @@ fn move_outside(subquery: Subquery) -> Result<Transformed<Expr>> {
 fn is_correlated_aggregate(plan: &LogicalPlan) -> bool {
     match plan {
         LogicalPlan::Aggregate(aggregate) => {
-            aggregate.group_expr.is_empty() && !plan.all_out_ref_exprs().is_empty()
+            aggregate.group_expr.is_empty() && !free_references(plan).is_empty()
         }
         _ => false,
     }
@@ -159,6 +176,17 @@ mod tests {
             "SELECT x, CASE WHEN x < 9 THEN (SELECT f(count(*)) FROM b WHERE b.k = t.k) END FROM t",
         ] {
             assert_twin_rows(sql);
+        }
+    }
+
+    #[test]
+    fn a_subquery_that_holds_a_lateral_join_is_not_correlated_by_it() {
+        let lateral = "FROM t a CROSS JOIN LATERAL (SELECT 1 FROM b r WHERE r.k = a.x) l";
+        for sql in [
+            format!("SELECT (SELECT f(count(*)) {lateral}) AS v"),
+            format!("SELECT y, (SELECT count(*) {lateral} HAVING p(count(*))) AS v FROM b"),
+        ] {
+            assert_twin_rows(&sql);
         }
     }
 

@@ -38,8 +38,8 @@ use datafusion_expr::{
 };
 use datafusion_optimizer::AnalyzerRule;
 
-use super::call_outside_subquery::find_lateral;
 use crate::calls::{Names, any_part, find_call, is_outer};
+use crate::free::find_lateral;
 use crate::logical::{AsyncCalc, TableCall};
 use crate::presence::plan_has_call;
 use crate::rewrite::{columns, filter};

@@ -7,6 +7,7 @@ use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{Expr, LogicalPlan, Subquery};
 
 use crate::calls::{any_part, has_call, is_volatile};
+use crate::free::free_references;
 
 /// A query around a relation, and what its columns are.
 pub(super) struct Scope {
@@ -25,10 +26,7 @@ impl Scope {
 
     /// Says whether a plan reads columns of the query.
     pub(super) fn is_read_by(&self, plan: &LogicalPlan) -> bool {
-        plan.all_out_ref_exprs().iter().any(|expr| match expr {
-            Expr::OuterReferenceColumn(_, column) => self.output(column).is_some(),
-            _ => false,
-        })
+        free_references(plan).iter().any(|column| self.output(column).is_some())
     }
 
     /// Writes an expression that reads no column of its own relation.
