@@ -1,7 +1,7 @@
 //! [`FarcallConfig`], the options under `SET farcall.*` and what they mean for one call.
 
 use std::any::Any;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use datafusion::common::config::{ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions};
 use datafusion::error::Result;
@@ -12,8 +12,17 @@ use farcall_udf::{
 /// The group of session options that models listen to, beside that of functions.
 pub const MODEL_GROUP: &str = "ml_predict";
 
-/// What stands below `SET farcall.` besides the groups of call options.
+/// Whether independent neighbouring calls become one operator.
 const PARALLEL_CALLS: &str = "parallel_calls";
+
+/// What stands below `SET farcall.planner.`, each with what it does: true unless it is set to false.
+const SWITCHES: &[(&str, &str)] = &[
+    (PARALLEL_CALLS, "Whether independent neighbouring calls run at the same time."),
+    (
+        "drop_inferred",
+        "Whether a condition that DataFusion infers from an equality is not tested a second time.",
+    ),
+];
 
 /// The session's options of farcall.
 ///
@@ -33,7 +42,8 @@ pub struct FarcallConfig {
     async_lookup: CallOptions,
     ml_predict: CallOptions,
     functions: BTreeMap<String, CallOptions>,
-    parallel_calls: bool,
+    /// The switches of the planner that are off.
+    off: BTreeSet<&'static str>,
 }
 
 impl Default for FarcallConfig {
@@ -44,7 +54,7 @@ impl Default for FarcallConfig {
             async_lookup: CallOptions::new(),
             ml_predict: CallOptions::new(),
             functions: BTreeMap::new(),
-            parallel_calls: true,
+            off: BTreeSet::new(),
         }
     }
 }
@@ -52,7 +62,7 @@ impl Default for FarcallConfig {
 /// One option by its place: what a key below `farcall.` means.
 enum Place<'a> {
     Group(&'a mut CallOptions, &'a str),
-    ParallelCalls(&'a mut bool),
+    Switch(&'a mut BTreeSet<&'static str>, &'static str),
 }
 
 impl FarcallConfig {
@@ -63,7 +73,7 @@ impl FarcallConfig {
 
     /// Says whether independent neighbouring calls run at the same time.
     pub fn parallel_calls(&self) -> bool {
-        self.parallel_calls
+        !self.off.contains(PARALLEL_CALLS)
     }
 
     /// Resolves the options of one call, from the widest level to the narrowest.
@@ -114,7 +124,9 @@ impl FarcallConfig {
             "async_lookup" => self.async_lookup = CallOptions::new(),
             MODEL_GROUP => self.ml_predict = CallOptions::new(),
             _ => match self.place(key)? {
-                Place::ParallelCalls(value) => *value = true,
+                Place::Switch(off, name) => {
+                    off.remove(name);
+                }
                 Place::Group(options, name) => {
                     if !options.unset(name) {
                         // Setting it to anything says which options there are.
@@ -136,8 +148,11 @@ impl FarcallConfig {
             "async_table" => &mut self.async_table,
             "async_lookup" => &mut self.async_lookup,
             MODEL_GROUP => &mut self.ml_predict,
-            "planner" if canonical(name) == PARALLEL_CALLS => {
-                return Ok(Place::ParallelCalls(&mut self.parallel_calls));
+            "planner" => {
+                let name = canonical(name);
+                let switch = SWITCHES.iter().find(|(known, _)| *known == name);
+                let (switch, _) = switch.ok_or_else(|| no_such(key))?;
+                return Ok(Place::Switch(&mut self.off, switch));
             }
             "function" => {
                 // A function's name may hold dots, an option's may not.
@@ -175,10 +190,10 @@ impl ExtensionOptions for FarcallConfig {
             Place::Group(options, name) => {
                 options.set(name, value).map_err(|error| full_key(key, error))?;
             }
-            Place::ParallelCalls(parallel) => {
-                *parallel = match value.trim().to_ascii_lowercase().as_str() {
-                    "true" => true,
-                    "false" => false,
+            Place::Switch(off, name) => {
+                match value.trim().to_ascii_lowercase().as_str() {
+                    "true" => off.remove(name),
+                    "false" => off.insert(name),
                     _ => {
                         let message = format!(
                             "value '{value}' is not accepted, accepted are 'true', 'false'"
@@ -221,11 +236,11 @@ impl ExtensionOptions for FarcallConfig {
                 });
             }
         }
-        entries.push(ConfigEntry {
-            key: format!("farcall.planner.{PARALLEL_CALLS}"),
-            value: Some(self.parallel_calls.to_string()),
-            description: "Whether independent neighbouring calls run at the same time.",
-        });
+        entries.extend(SWITCHES.iter().map(|(name, description)| ConfigEntry {
+            key: format!("farcall.planner.{name}"),
+            value: Some((!self.off.contains(name)).to_string()),
+            description,
+        }));
         entries
     }
 }
@@ -239,11 +254,14 @@ fn bad(key: &str, message: String) -> CallError {
 }
 
 fn no_such(key: &str) -> CallError {
-    let message = "no such option, accepted are 'farcall.async_scalar.<option>', \
-                   'farcall.async_table.<option>', 'farcall.async_lookup.<option>', \
-                   'farcall.ml_predict.<option>', 'farcall.function.<name>.<option>', \
-                   'farcall.planner.parallel_calls'";
-    bad(key, message.to_owned())
+    let switches = SWITCHES.iter().map(|(name, _)| format!(", 'farcall.planner.{name}'"));
+    let message = format!(
+        "no such option, accepted are 'farcall.async_scalar.<option>', \
+         'farcall.async_table.<option>', 'farcall.async_lookup.<option>', \
+         'farcall.ml_predict.<option>', 'farcall.function.<name>.<option>'{}",
+        switches.collect::<String>()
+    );
+    bad(key, message)
 }
 
 /// Names the option as SET does, its group included.

@@ -1,5 +1,6 @@
 //! What is known of async calls in expressions: finding them, comparing them, naming their results.
 
+use arrow::datatypes::DataType;
 use datafusion_common::Result;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr, LogicalPlan};
@@ -102,6 +103,18 @@ pub(crate) fn same_value(a: &Expr, b: &Expr) -> bool {
             .zip(calls_of_b)
             .all(|(a, b)| a.function().declaration().is_reusable() || one_site((a, b)))
         && !is_volatile(a)
+}
+
+/// Says whether equal values of a type are the same value, for every function.
+pub(crate) fn has_one_form(data_type: &DataType) -> bool {
+    !data_type.is_floating() && !data_type.is_nested()
+}
+
+/// Returns the call sites of an expression, in order; `None` without a call, or if one has no number.
+pub(crate) fn sites(expr: &Expr) -> Option<Vec<u64>> {
+    let mut calls = Vec::new();
+    collect_calls(expr, &mut calls);
+    calls.iter().map(|call| call.site()).collect::<Option<Vec<u64>>>().filter(|all| !all.is_empty())
 }
 
 fn collect_calls<'a>(expr: &'a Expr, calls: &mut Vec<&'a AsyncUdf>) {

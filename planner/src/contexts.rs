@@ -230,6 +230,7 @@ fn each_rule_makes_a_difference() {
 const EXTRA: &[(&str, &str)] = &[
     ("SELECT v FROM (SELECT x, random() AS r, f(x) AS v FROM t) WHERE r < 2.0 AND v > 1", "f 60"),
     ("SELECT p(x) AND (p(x) OR q(k)) FROM t", "p 60"),
+    ("SELECT x FROM t JOIN b ON t.x = b.y WHERE fv(t.x) < 50", "fv 60"),
 ];
 
 #[test]

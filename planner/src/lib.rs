@@ -19,6 +19,7 @@ mod presence;
 mod rewrite;
 pub mod rules;
 mod sites;
+mod switches;
 #[cfg(test)]
 mod testing;
 

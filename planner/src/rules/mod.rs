@@ -10,6 +10,7 @@ use crate::sites::SiteCounter;
 mod call_outside_subquery;
 mod choose_first_row;
 mod correlate;
+mod drop_inferred;
 mod estimate_calls;
 mod expand_project;
 mod fence_aggregate;
@@ -36,6 +37,7 @@ mod wrap_foreign_functions;
 pub use call_outside_subquery::CallOutsideSubquery;
 pub use choose_first_row::ChooseFirstRow;
 pub use correlate::Correlate;
+pub use drop_inferred::DropInferred;
 pub use estimate_calls::{EstimateCalls, Estimates};
 pub use expand_project::ExpandProject;
 pub use fence_aggregate::FenceAggregate;
@@ -92,6 +94,8 @@ fn rules(lookup_join: Option<LookupJoin>) -> Vec<Arc<dyn OptimizerRule + Send + 
     let mut rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
         // DataFusion's own push-down is over: what it was kept from is not needed any more.
         Arc::new(RemoveFence),
+        // Copies are known by their calls, which still stand in conditions.
+        Arc::new(DropInferred),
         // Calls leave joins first, since what they leave behind is a filter above.
         Arc::new(SplitJoinCondition),
     ];
