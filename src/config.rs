@@ -22,6 +22,10 @@ const SWITCHES: &[(&str, &str)] = &[
         "drop_inferred",
         "Whether a condition that DataFusion infers from an equality is not tested a second time.",
     ),
+    (
+        "join_on_calls",
+        "Whether an equality with a call joins where nothing cheaper does, and only there.",
+    ),
 ];
 
 /// The session's options of farcall.

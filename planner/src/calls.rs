@@ -110,6 +110,19 @@ pub(crate) fn has_one_form(data_type: &DataType) -> bool {
     !data_type.is_floating() && !data_type.is_nested()
 }
 
+/// Says whether evaluating an expression for several copies of a row costs no more calls than for one, and
+/// gives one value: the memo of the query sees to it, if the session has one.
+pub(crate) fn may_be_repeated(expr: &Expr) -> bool {
+    let mut calls = Vec::new();
+    collect_calls(expr, &mut calls);
+    let merged = |udf: &AsyncUdf| {
+        let declaration = udf.function().declaration();
+        let options = declaration.options().overlay(udf.call_options());
+        declaration.is_reusable() && options.dedup()
+    };
+    calls.into_iter().all(merged) && !is_volatile(expr)
+}
+
 /// Returns the call sites of an expression, in order; `None` without a call, or if one has no number.
 pub(crate) fn sites(expr: &Expr) -> Option<Vec<u64>> {
     let mut calls = Vec::new();

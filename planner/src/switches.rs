@@ -6,12 +6,24 @@ use datafusion_common::config::ConfigOptions;
 
 /// `drop_inferred`: conditions that DataFusion infers from an equality are not tested a second time.
 pub(crate) const DROP_INFERRED: &str = "drop_inferred";
+/// `join_on_calls`: an equality with a call joins where nothing cheaper does, and only there.
+pub(crate) const JOIN_ON_CALLS: &str = "join_on_calls";
 
 /// Says whether a rewriting is switched on.
 pub(crate) fn is_on(options: &ConfigOptions, name: &str) -> bool {
     // The options are known by name only here, they belong to the crate that runs the calls.
     !options.entries().iter().any(|entry| {
         entry.key.strip_prefix("farcall.planner.") == Some(name)
+            && entry.value.as_deref() == Some("false")
+    })
+}
+
+/// Says whether the session lets equal calls share their answer, for every function.
+pub(crate) fn has_dedup(options: &ConfigOptions) -> bool {
+    // The options are known by name only here, they belong to the crate that runs the calls.
+    !options.entries().iter().any(|entry| {
+        entry.key.starts_with("farcall.")
+            && entry.key.ends_with(".dedup")
             && entry.value.as_deref() == Some("false")
     })
 }

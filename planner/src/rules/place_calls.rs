@@ -88,7 +88,6 @@ mod reuse;
 mod top_k;
 
 use datafusion_common::Result;
-use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::Transformed;
 use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
@@ -96,6 +95,7 @@ use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 use crate::logical::AsyncCalc;
 use crate::presence::plan_has_call;
 use crate::rewrite::{Order, rewrite_nodes};
+use crate::switches::has_dedup;
 
 /// Merges calls along chains, and lets them wait.
 #[derive(Debug, Default)]
@@ -133,21 +133,13 @@ fn reuse(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
     })
 }
 
-/// Says whether the session lets equal calls share their answer, for every function.
-fn has_dedup(options: &ConfigOptions) -> bool {
-    // The options are known by name only here, they belong to the crate that runs the calls.
-    !options.entries().iter().any(|entry| {
-        entry.key.starts_with("farcall.")
-            && entry.key.ends_with(".dedup")
-            && entry.value.as_deref() == Some("false")
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use std::any::Any;
 
-    use datafusion_common::config::{ConfigEntry, ConfigExtension, ExtensionOptions};
+    use datafusion_common::config::{
+        ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions,
+    };
 
     use super::*;
     use crate::testing::{assert_rule, calls};

@@ -1,5 +1,5 @@
-//! [`SplitJoinCondition`] makes the calls of join keys below the join, those of an inner join's other
-//! conditions above it, and those of all other joins on the pairs that the cheap conditions leave.
+//! [`SplitJoinCondition`] makes the calls of the key without which a join would have none below it, those of
+//! an inner join's other conditions above it, and those of all other joins on the pairs that are left.
 //!
 //! ```text
 //! Before:                                        After:
@@ -19,8 +19,13 @@
 //!                                                        Projection: b.*, true AS __async_1
 //!                                                          TableScan: b
 //! ```
-//! Safe: a key is evaluated on every row of its side either way, in every kind of join; an inner
-//! join keeps exactly the pairs that pass all conditions, so one of them may be tested later, on
+//! An equality with a call is a key where the two sides would otherwise meet without one, whether DataFusion
+//! has made it one or a condition; then its call is made for every row of its side. Beside another key it
+//! is a condition on the pairs, if its calls cost no more for several pairs of a row than for one.
+//! `farcall.planner.join_on_calls = false` leaves all as DataFusion has made them.
+//!
+//! Safe: a key is evaluated on every row of its side either way, in every kind of join, and keeps the pairs
+//! that the same equality keeps as a condition; an inner join keeps exactly the pairs that pass all conditions, so one of them may be tested later, on
 //! the pairs that the cheap ones leave (the filter above is split by `split_condition`). In the
 //! other joins a row must survive a condition that fails: the preserved side is numbered and stands
 //! once in the plan, an outer join finds its candidates, `__async_1` tells a partner from none, and
@@ -28,10 +33,11 @@
 //! was one (semi, anti, mark). NOT IN with a further condition becomes an anti join on pairs whose
 //! keys may be equal. A FULL join numbers both sides and resolves its candidates twice, first by the
 //! rows of the left side, then by those of the right.
-//! Declines: no call.
+//! Declines: no call. A key stays a key in NOT IN, whose keys may be NULL, and beside nothing cheaper.
 //! Needs: runs before the rules that split filters.
 
 pub(super) mod candidates;
+mod keys;
 
 use std::sync::Arc;
 
@@ -43,8 +49,11 @@ use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
 use crate::calls::{Names, has_call};
 use crate::extract::{Extraction, Place, Wanted};
+use crate::presence::plan_has_call;
 use crate::rewrite::{Order, filter, restore, rewrite_nodes};
+use crate::switches::{JOIN_ON_CALLS, has_dedup, is_on};
 use candidates::{preserves_left, resolve_full, resolve_join};
+use keys::{Choice, choose_keys};
 
 /// Takes calls out of join conditions.
 #[derive(Debug, Default)]
@@ -58,10 +67,17 @@ impl OptimizerRule for SplitJoinCondition {
     fn rewrite(
         &self,
         plan: LogicalPlan,
-        _: &dyn OptimizerConfig,
+        config: &dyn OptimizerConfig,
     ) -> Result<Transformed<LogicalPlan>> {
+        if !plan_has_call(&plan)? {
+            return Ok(Transformed::no(plan));
+        }
+        let options = config.options();
+        let choice = Choice { on: is_on(&options, JOIN_ON_CALLS), dedup: has_dedup(&options) };
         rewrite_nodes(plan, Order::TopDown, |node, names| match node {
-            LogicalPlan::Join(join) if is_split(&join) => split_join(join, names),
+            LogicalPlan::Join(join) if is_split(&join) => {
+                split_join(choose_keys(join, choice)?, names)
+            }
             node => Ok(Transformed::no(node)),
         })
     }
@@ -124,7 +140,7 @@ fn split_keys(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testing::assert_rule;
+    use crate::testing::{assert_rule, calls};
 
     #[test]
     fn makes_keys_below_and_other_conditions_above() {
@@ -159,6 +175,63 @@ mod tests {
                   TableScan: b projection=[y]
             "
         );
+    }
+
+    #[test]
+    fn an_equality_beside_a_cheap_one_is_a_condition_on_pairs() {
+        assert_rule!(
+            SplitJoinCondition,
+            fires,
+            "SELECT t.x, b.y FROM t JOIN b ON t.k = b.k WHERE f(t.x) = b.y",
+            @r"
+            Projection: t.x, b.y
+              Projection: t.x, t.k, b.y, b.k
+                Filter: f(t.x) = b.y
+                  Inner Join: t.k = b.k
+                    TableScan: t projection=[x, k]
+                    TableScan: b projection=[y, k]
+            "
+        );
+        for (sql, expected) in [
+            ("SELECT t.x FROM t JOIN b ON t.k = b.k AND b.y < 3 WHERE f(t.x) = b.y", "f 18"),
+            ("SELECT t.x FROM t LEFT JOIN b ON t.x = b.y AND f(t.x) = b.z", "f 10"),
+            ("SELECT t.x FROM t FULL JOIN b ON t.x = b.y AND f(t.x) = b.z", "f 10"),
+            (
+                "SELECT y FROM b o WHERE EXISTS (SELECT 1 FROM t WHERE t.x = o.k AND f(t.x) = o.z)",
+                "f 10",
+            ),
+            // Neither is a function that is called for each pair on purpose.
+            ("SELECT t.x FROM t LEFT JOIN b ON t.x = b.y AND fv(t.x) = b.z", "fv 60"),
+        ] {
+            assert_eq!(calls(sql), expected, "{sql}");
+        }
+    }
+
+    #[test]
+    fn an_equality_joins_where_nothing_cheaper_does() {
+        assert_rule!(
+            SplitJoinCondition,
+            fires,
+            "SELECT t.x, o.y FROM t, b o WHERE f(t.x) = o.y AND t.k IN (SELECT z FROM b)",
+            @r"
+            Projection: t.x, o.y
+              LeftSemi Join: t.k = __correlated_sq_1.z
+                Projection: t.x, t.k, o.y
+                  Inner Join: __async_0 = o.y
+                    AsyncCalc: f(t.x) AS __async_0
+                      TableScan: t projection=[x, k]
+                    SubqueryAlias: o
+                      TableScan: b projection=[y]
+                SubqueryAlias: __correlated_sq_1
+                  TableScan: b projection=[z]
+            "
+        );
+    }
+
+    #[test]
+    fn of_two_equalities_with_calls_one_is_the_key() {
+        let sql = "SELECT t.x, b.y FROM t, b WHERE f(t.x) = b.y AND g(t.x) = b.z";
+        assert_eq!(calls(sql), "f 60, g 9");
     }
 
     #[test]

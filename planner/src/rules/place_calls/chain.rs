@@ -9,7 +9,7 @@ use datafusion_expr::expr::Case;
 use datafusion_expr::expr_rewriter::unalias;
 use datafusion_expr::{Expr, LogicalPlan, Projection, and, ident};
 
-use crate::calls::{Names, find_call, has_call, is_volatile};
+use crate::calls::{Names, find_call, has_call, is_volatile, may_be_repeated};
 use crate::guard::{Guard, is_true};
 use crate::logical::{AsyncCalc, CallColumn};
 use crate::rewrite::{calculate, columns, filter};
@@ -63,12 +63,7 @@ impl Step {
     pub(super) fn may_be_repeated(&self) -> bool {
         match self {
             Step::Call(CallColumn { call, guard, name: _ }) => {
-                let merged = find_call(call).is_some_and(|udf| {
-                    let declaration = udf.function().declaration();
-                    let options = declaration.options().overlay(udf.call_options());
-                    declaration.is_reusable() && options.dedup()
-                });
-                merged && !is_volatile(call) && !guard.as_ref().is_some_and(is_volatile)
+                may_be_repeated(call) && !guard.as_ref().is_some_and(is_volatile)
             }
             Step::Filter(predicate) => !is_volatile(predicate),
         }
