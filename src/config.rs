@@ -26,6 +26,10 @@ const SWITCHES: &[(&str, &str)] = &[
         "join_on_calls",
         "Whether an equality with a call joins where nothing cheaper does, and only there.",
     ),
+    (
+        "wait_for_conditions",
+        "Whether conditions with calls wait for the cheap conditions above them.",
+    ),
 ];
 
 /// The session's options of farcall.

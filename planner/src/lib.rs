@@ -10,6 +10,7 @@ mod check;
 mod contexts;
 mod cost;
 mod extract;
+mod fallible;
 mod free;
 mod guard;
 pub mod logical;

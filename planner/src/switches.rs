@@ -8,6 +8,8 @@ use datafusion_common::config::ConfigOptions;
 pub(crate) const DROP_INFERRED: &str = "drop_inferred";
 /// `join_on_calls`: an equality with a call joins where nothing cheaper does, and only there.
 pub(crate) const JOIN_ON_CALLS: &str = "join_on_calls";
+/// `wait_for_conditions`: conditions with calls wait for the cheap conditions above them.
+pub(crate) const WAIT_FOR_CONDITIONS: &str = "wait_for_conditions";
 
 /// Says whether a rewriting is switched on.
 pub(crate) fn is_on(options: &ConfigOptions, name: &str) -> bool {

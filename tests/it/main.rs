@@ -37,3 +37,4 @@ mod statements;
 mod stores;
 mod streaming;
 mod support;
+mod waiting;

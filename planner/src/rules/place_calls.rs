@@ -68,6 +68,12 @@
 //! 8. *The function has no side effects.* Such calls are made for the rows of the clause that they
 //!    were written in.
 //!
+//! 9. *Conditions on calls wait for cheap ones further up* (`farcall.planner.wait_for_conditions`): the cheap
+//!    conditions of a filter, and joins, take them also from below nodes that drop no row by themselves,
+//!    outer joins and mark joins on the side that they keep, aggregations and windows by the columns that
+//!    a condition reads. `rise` says why they give the same rows. A condition stays where what is evaluated
+//!    in between may fail on the rows that it drops.
+//!
 //! Projections and aliases between the call and the node are dissolved and put back on top, unless
 //! they hold a volatile expression, which must not be computed twice: there the chain ends. Columns
 //! that an alias told apart from those of a join's other side get generated names.
@@ -85,6 +91,7 @@ mod join;
 mod lookup;
 mod pairs;
 mod reuse;
+mod rise;
 mod top_k;
 
 use datafusion_common::Result;
@@ -95,7 +102,16 @@ use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 use crate::logical::AsyncCalc;
 use crate::presence::plan_has_call;
 use crate::rewrite::{Order, rewrite_nodes};
-use crate::switches::has_dedup;
+use crate::switches::{WAIT_FOR_CONDITIONS, has_dedup, is_on};
+
+/// What a session says to this rule.
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    /// Whether equal calls are made once at run time.
+    dedup: bool,
+    /// Whether conditions on calls wait for cheap ones above them.
+    waits: bool,
+}
 
 /// Merges calls along chains, and lets them wait.
 #[derive(Debug, Default)]
@@ -114,10 +130,15 @@ impl OptimizerRule for PlaceCalls {
         if !plan_has_call(&plan)? {
             return Ok(Transformed::no(plan));
         }
-        let dedup = has_dedup(&config.options());
+        let options = config.options();
+        let dedup = has_dedup(&options);
+        // Conditions rise through nodes that may repeat rows.
+        let session = Session { dedup, waits: dedup && is_on(&options, WAIT_FOR_CONDITIONS) };
         reuse(plan)?
             .transform_data(|plan| {
-                rewrite_nodes(plan, Order::BottomUp, |node, names| defer::defer(node, dedup, names))
+                rewrite_nodes(plan, Order::BottomUp, |node, names| {
+                    defer::defer(node, session, names)
+                })
             })?
             .transform_data(reuse)
     }

@@ -240,6 +240,7 @@ pub const QUERIES: &[(&str, &[&str])] = &[
         &[
             "SELECT t.id, f(b.y) FROM t JOIN b ON t.k = b.k",
             "SELECT t.id, f(t.x), g(b.y) FROM t JOIN b ON t.k = b.k WHERE b.y < 5",
+            "SELECT t.id FROM t JOIN b ON t.x = b.y WHERE q(t.x)",
             "SELECT t.id, b.y FROM t JOIN b ON t.k = b.k WHERE b.y < 3 AND p(t.x)",
             "SELECT t.id, b.y FROM t JOIN b ON t.k = b.k AND p(t.x)",
             "SELECT t.id, b.y FROM t JOIN b ON t.k = b.k AND p2(t.x, b.y)",

@@ -9,6 +9,7 @@ use datafusion_expr::expr::Case;
 use datafusion_expr::expr_rewriter::unalias;
 use datafusion_expr::{Expr, LogicalPlan, Projection, and, ident};
 
+use super::rise;
 use crate::calls::{Names, find_call, has_call, is_volatile, may_be_repeated};
 use crate::guard::{Guard, is_true};
 use crate::logical::{AsyncCalc, CallColumn};
@@ -17,10 +18,19 @@ use crate::rewrite::{calculate, columns, filter};
 /// A run of projections, aliases and calls (and filters on calls), taken apart.
 pub(super) struct Chain {
     /// The columns of the run's top, over the columns of `base` and the results of the steps.
-    outputs: Vec<Expr>,
+    pub(super) outputs: Vec<Expr>,
     /// From the bottom up.
-    steps: Vec<Step>,
-    base: Arc<LogicalPlan>,
+    pub(super) steps: Vec<Step>,
+    pub(super) base: Arc<LogicalPlan>,
+}
+
+/// How far a run is taken apart.
+#[derive(Debug, Clone, Copy)]
+struct Reach {
+    /// Whether filters on calls are part of it.
+    filters: bool,
+    /// Whether it goes on below nodes that drop no row.
+    through: bool,
 }
 
 pub(super) enum Step {
@@ -30,7 +40,7 @@ pub(super) enum Step {
 }
 
 impl Step {
-    fn exprs(&self) -> impl Iterator<Item = &Expr> {
+    pub(super) fn exprs(&self) -> impl Iterator<Item = &Expr> {
         let (expr, guard) = match self {
             Step::Call(column) => (&column.call, column.guard.as_ref()),
             Step::Filter(predicate) => (predicate, None),
@@ -69,7 +79,7 @@ impl Step {
         }
     }
 
-    fn map(self, f: impl Fn(Expr) -> Result<Expr>) -> Result<Self> {
+    pub(super) fn map(self, f: impl Fn(Expr) -> Result<Expr>) -> Result<Self> {
         Ok(match self {
             Step::Call(CallColumn { call, guard, name }) => {
                 Step::Call(CallColumn { call: f(call)?, guard: guard.map(f).transpose()?, name })
@@ -80,7 +90,17 @@ impl Step {
 }
 
 impl Chain {
+    /// Takes apart what stands at a node, with filters on calls or down to the first of them.
     pub(super) fn below(plan: &Arc<LogicalPlan>, filters: bool) -> Result<Self> {
+        Self::take(plan, Reach { filters, through: false })
+    }
+
+    /// Takes apart what stands at a node, filters included, and goes on below nodes that drop no row.
+    pub(super) fn through(plan: &Arc<LogicalPlan>) -> Result<Self> {
+        Self::take(plan, Reach { filters: true, through: true })
+    }
+
+    fn take(plan: &Arc<LogicalPlan>, reach: Reach) -> Result<Self> {
         let end = || Self {
             outputs: columns(plan.schema()).collect(),
             steps: Vec::new(),
@@ -91,14 +111,14 @@ impl Chain {
                 if projection.expr.iter().any(|expr| is_volatile(expr) || has_call(expr)) {
                     return Ok(end());
                 }
-                let chain = Self::below(&projection.input, filters)?;
+                let chain = Self::take(&projection.input, reach)?;
                 let exprs: Vec<Expr> = projection.expr.iter().cloned().map(unalias).collect();
                 let outputs = chain.write_all(&exprs, projection.input.schema())?;
                 Ok(Self { outputs, ..chain })
             }
-            LogicalPlan::SubqueryAlias(alias) => Self::below(&alias.input, filters),
-            LogicalPlan::Filter(filter) if filters => {
-                let mut chain = Self::below(&filter.input, filters)?;
+            LogicalPlan::SubqueryAlias(alias) => Self::take(&alias.input, reach),
+            LogicalPlan::Filter(filter) if reach.filters => {
+                let mut chain = Self::take(&filter.input, reach)?;
                 let predicate = chain.write(&filter.predicate, filter.input.schema())?;
                 let filter = Step::Filter(predicate);
                 let reads = filter.reads();
@@ -109,8 +129,11 @@ impl Chain {
                 Ok(chain)
             }
             plan_below => {
-                let Some(calc) = AsyncCalc::find(plan_below) else { return Ok(end()) };
-                let mut chain = Self::below(calc.input(), filters)?;
+                let Some(calc) = AsyncCalc::find(plan_below) else {
+                    let chain = if reach.through { rise::through(plan_below)? } else { None };
+                    return Ok(chain.unwrap_or_else(end));
+                };
+                let mut chain = Self::take(calc.input(), reach)?;
                 let schema = calc.input().schema();
                 for column in calc.calls() {
                     let call = chain.write(&column.call, schema)?;
@@ -135,7 +158,7 @@ impl Chain {
         &self.base
     }
 
-    fn results(&self) -> impl Iterator<Item = &String> {
+    pub(super) fn results(&self) -> impl Iterator<Item = &String> {
         self.steps.iter().filter_map(|step| match step {
             Step::Call(column) => Some(&column.name),
             Step::Filter(_) => None,
@@ -231,7 +254,7 @@ impl Chain {
     pub(super) fn split(
         self,
         read: &[Expr],
-        may_wait: fn(&Step) -> bool,
+        may_wait: impl Fn(&Step) -> bool,
     ) -> Result<Option<(Arc<LogicalPlan>, Above)>> {
         let results: HashSet<String> = self.results().cloned().collect();
         let mut needed = self.needed(read);
@@ -360,6 +383,11 @@ impl Above {
         Self { outputs, ..self }
     }
 
+    /// Returns the steps, and the columns that the node had from the run.
+    pub(super) fn into_parts(self) -> (Vec<Step>, Vec<Expr>) {
+        (self.steps, self.outputs)
+    }
+
     /// Says whether nothing waits.
     pub(super) fn is_nothing(&self) -> bool {
         self.steps.is_empty()
@@ -383,7 +411,7 @@ impl Above {
 }
 
 /// Says whether a column could be taken for one of the schema's.
-fn clashes(qualifier: Option<&TableReference>, name: &str, schema: &DFSchema) -> bool {
+pub(super) fn clashes(qualifier: Option<&TableReference>, name: &str, schema: &DFSchema) -> bool {
     schema.iter().any(|(other, field)| {
         field.name() == name && (qualifier == other || qualifier.is_none() || other.is_none())
     })

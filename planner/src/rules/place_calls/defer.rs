@@ -7,31 +7,31 @@ use datafusion_common::{Column, Result};
 use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{Expr, Filter, Limit, LogicalPlan, Projection, Sort, Unnest};
 
+use super::Session;
 use super::chain::{Chain, Step};
 use super::join::defer_join;
 use super::lookup::defer_lookup;
 use super::top_k::limit_looked_up;
-use crate::calls::Names;
+use crate::calls::{Names, is_volatile};
+use crate::fallible::may_fail;
 use crate::logical::AsyncLookupJoin;
 use crate::rewrite::filter;
 
 /// Moves calls above a node that drops rows and does not read their results.
-///
-/// `dedup` says whether equal calls are made once at run time.
 pub(super) fn defer(
     plan: LogicalPlan,
-    dedup: bool,
+    session: Session,
     names: &mut Names,
 ) -> Result<Transformed<LogicalPlan>> {
     match plan {
         LogicalPlan::Limit(limit) => defer_limit(limit),
         LogicalPlan::Sort(sort) if sort.fetch.is_some() => defer_top_k(sort),
-        LogicalPlan::Filter(filter) => defer_filter(filter),
-        LogicalPlan::Join(join) => defer_join(join, dedup, names),
-        LogicalPlan::Unnest(unnest) if dedup => defer_unnest(unnest),
+        LogicalPlan::Filter(filter) => defer_filter(filter, session),
+        LogicalPlan::Join(join) => defer_join(join, session, names),
+        LogicalPlan::Unnest(unnest) if session.dedup => defer_unnest(unnest),
         plan => {
             let deferred = match AsyncLookupJoin::find(&plan) {
-                Some(join) => defer_lookup(join, dedup, names)?,
+                Some(join) => defer_lookup(join, session.dedup, names)?,
                 None => None,
             };
             Ok(deferred.map_or_else(|| Transformed::no(plan), Transformed::yes))
@@ -97,7 +97,12 @@ fn defer_unnest(unnest: Unnest) -> Result<Transformed<LogicalPlan>> {
 }
 
 /// Moves calls above the first condition that does not read them, and what reads them with them.
-fn defer_filter(node: Filter) -> Result<Transformed<LogicalPlan>> {
+fn defer_filter(node: Filter, session: Session) -> Result<Transformed<LogicalPlan>> {
+    if session.waits
+        && let Some(plan) = test_last(&node, session)?
+    {
+        return Ok(Transformed::yes(plan));
+    }
     let chain = Chain::below(&node.input, false)?;
     let schema = Arc::clone(node.input.schema());
     let conditions: Vec<Expr> = split_conjunction(&node.predicate).into_iter().cloned().collect();
@@ -115,7 +120,44 @@ fn defer_filter(node: Filter) -> Result<Transformed<LogicalPlan>> {
     let later = later.into_iter().map(|(condition, _)| condition);
     Ok(Transformed::yes(match filter(deferred, later.collect())? {
         // The next condition may leave calls to those after it in turn.
-        LogicalPlan::Filter(node) => defer_filter(node)?.data,
+        LogicalPlan::Filter(node) => defer_filter(node, session)?.data,
+        plan => plan,
+    }))
+}
+
+/// Moves calls and the conditions on them above the cheap conditions of a filter, from below nodes that drop
+/// no row as well; `None` if none may.
+///
+/// A condition that may fail stays behind those on calls, which keep it from rows.
+fn test_last(node: &Filter, session: Session) -> Result<Option<LogicalPlan>> {
+    let chain = Chain::through(&node.input)?;
+    if !chain.has_filter() {
+        return Ok(None);
+    }
+    let schema = node.input.schema();
+    let conditions: Vec<Expr> = split_conjunction(&node.predicate).into_iter().cloned().collect();
+    let written = chain.write_all(&conditions, schema)?;
+    let base = Arc::clone(chain.base());
+    let is_first = |written: &Expr| {
+        chain.needed(std::slice::from_ref(written)).is_empty()
+            && !is_volatile(written)
+            && !may_fail(written, base.schema())
+    };
+    let (now, later): (Vec<_>, Vec<_>) =
+        conditions.into_iter().zip(written).partition(|(_, written)| is_first(written));
+    let now: Vec<Expr> = now.into_iter().map(|(_, written)| written).collect();
+    if now.is_empty() {
+        return Ok(None);
+    }
+    let Some((input, above)) = chain.split(&now, Step::may_wait)? else { return Ok(None) };
+    if !above.has_filter() {
+        return Ok(None);
+    }
+    let first = filter(Arc::unwrap_or_clone(input), now)?;
+    let deferred = above.over(first, Arc::clone(schema))?;
+    let later = later.into_iter().map(|(condition, _)| condition);
+    Ok(Some(match filter(deferred, later.collect())? {
+        LogicalPlan::Filter(node) => defer_filter(node, session)?.data,
         plan => plan,
     }))
 }

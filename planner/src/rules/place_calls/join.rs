@@ -8,27 +8,27 @@ use datafusion_common::{DFSchema, Dependency, JoinType, NullEquality, Result};
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, Join, LogicalPlan, Operator, binary_expr};
 
+use super::Session;
 use super::chain::{Above, Chain, Step};
 use super::pairs::test_pairs;
 use crate::calls::Names;
+use crate::fallible::may_fail;
 
 /// Moves the calls of the sides whose rows a join keeps or drops above it.
-///
-/// `dedup` says whether equal calls are made once at run time.
 pub(super) fn defer_join(
     join: Join,
-    dedup: bool,
+    session: Session,
     names: &mut Names,
 ) -> Result<Transformed<LogicalPlan>> {
     let schema = Arc::clone(&join.schema);
-    let (join, of_left) = defer_side(join, true, dedup, names)?;
-    let (join, of_right) = defer_side(join, false, dedup, names)?;
+    let (join, of_left) = defer_side(join, true, session, names)?;
+    let (join, of_right) = defer_side(join, false, session, names)?;
     let above = match join.join_type {
         JoinType::RightSemi | JoinType::RightAnti => of_right,
         JoinType::LeftSemi | JoinType::LeftAnti => of_left,
         _ => of_left.with(of_right),
     };
-    let joined = test_pairs(join, dedup, names)?;
+    let joined = test_pairs(join, session.dedup, names)?;
     if above.is_nothing() {
         return Ok(joined);
     }
@@ -36,12 +36,28 @@ pub(super) fn defer_join(
 }
 
 /// Takes from one side of a join what may wait.
-fn defer_side(join: Join, left: bool, dedup: bool, names: &mut Names) -> Result<(Join, Above)> {
+fn defer_side(
+    join: Join,
+    left: bool,
+    session: Session,
+    names: &mut Names,
+) -> Result<(Join, Above)> {
     let nothing = Above::nothing(if left { &join.left } else { &join.right }.schema());
-    let Some(may_wait) = what_may_wait(&join, left, dedup) else { return Ok((join, nothing)) };
+    let Some(may_wait) = what_may_wait(&join, left, session.dedup) else {
+        return Ok((join, nothing));
+    };
     let flag = may_miss(join.join_type, left).then(|| names.next());
     // A row that a filter drops must not be missing above an outer join, but unmatched.
-    let side = Side::of(&join, left, flag.is_none(), flag.as_deref(), names)?;
+    let filters = match flag {
+        Some(_) => Filters::Stay,
+        None if session.waits => Filters::Through,
+        None => Filters::Taken,
+    };
+    let mut side = Side::of(&join, left, filters, flag.as_deref(), names)?;
+    if session.waits && side.chain.has_filter() && side.may_fail(&join, left)? {
+        // What the join reads would fail on rows that a filter has kept from it.
+        side = Side::of(&join, left, Filters::Stay, None, names)?;
+    }
     let read = side.read();
     let Side { chain, keys, condition } = side;
     let Some((input, above)) = chain.split(&read, may_wait)? else { return Ok((join, nothing)) };
@@ -64,6 +80,17 @@ fn defer_side(join: Join, left: bool, dedup: bool, names: &mut Names) -> Result<
     Ok((join, above))
 }
 
+/// What becomes of the filters on calls of a side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Filters {
+    /// They stay, and what is below them.
+    Stay,
+    /// They are taken.
+    Taken,
+    /// They are taken, those below nodes that drop no row as well.
+    Through,
+}
+
 /// One side of a join, taken apart, and what the join reads, written in the columns of its base.
 pub(super) struct Side {
     pub(super) chain: Chain,
@@ -78,13 +105,18 @@ impl Side {
     pub(super) fn of(
         join: &Join,
         left: bool,
-        filters: bool,
+        filters: Filters,
         flag: Option<&str>,
         names: &mut Names,
     ) -> Result<Self> {
         let (side, other) =
             if left { (&join.left, &join.right) } else { (&join.right, &join.left) };
-        let chain = Chain::below(side, filters)?.apart_from(other.schema(), names)?;
+        let chain = match filters {
+            Filters::Stay => Chain::below(side, false)?,
+            Filters::Taken => Chain::below(side, true)?,
+            Filters::Through => Chain::through(side)?,
+        };
+        let chain = chain.apart_from(other.schema(), names)?;
         let chain = match flag {
             Some(flag) => chain.flagged(flag)?,
             None => chain,
@@ -95,6 +127,13 @@ impl Side {
         let condition = join.filter.as_ref();
         let condition = condition.map(|filter| chain.write(filter, side.schema())).transpose()?;
         Ok(Self { chain, keys, condition })
+    }
+
+    /// Says whether what the join reads may fail on rows that a filter has dropped.
+    fn may_fail(&self, join: &Join, left: bool) -> Result<bool> {
+        let other = if left { &join.right } else { &join.left };
+        let schema = self.chain.base().schema().join(other.schema())?;
+        Ok(self.read().iter().any(|expr| may_fail(expr, &schema)))
     }
 
     /// Returns what the join reads.
@@ -162,7 +201,7 @@ fn what_may_wait(join: &Join, left: bool, dedup: bool) -> Option<fn(&Step) -> bo
 }
 
 /// Says whether no two rows have the same keys.
-fn is_unique<'a>(
+pub(super) fn is_unique<'a>(
     schema: &DFSchema,
     keys: impl Iterator<Item = &'a Expr>,
     nulls: NullEquality,

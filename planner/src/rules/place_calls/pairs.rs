@@ -7,7 +7,7 @@ use datafusion_common::{Column, JoinType, Result};
 use datafusion_expr::{ExprSchemable, Join, LogicalPlan};
 
 use super::chain::{Above, Chain, Step};
-use super::join::{Side, conditions};
+use super::join::{Filters, Side, conditions};
 use crate::calls::Names;
 use crate::logical::ResolveOutput;
 use crate::rewrite::restore;
@@ -33,7 +33,7 @@ pub(super) fn test_pairs(
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     }
     let (row_id, present, matched) = (names.next(), names.next(), names.next());
-    let side = Side::of(&join, !preserves_left, true, Some(&present), names)?;
+    let side = Side::of(&join, !preserves_left, Filters::Taken, Some(&present), names)?;
     let read = side.read();
     let Side { chain, keys, condition } = side;
     let (other, above) = match chain.split(&read, Step::may_be_repeated)? {
