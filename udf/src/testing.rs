@@ -10,11 +10,13 @@ use arrow::datatypes::{DataType, Int64Type};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::answer::BatchAnswer;
-use crate::context::{CallContext, FunctionContext};
-use crate::declaration::Declaration;
+use crate::adapt::any::AsyncFunction;
+use crate::contract::answer::BatchAnswer;
+use crate::contract::args::ArgBatch;
+use crate::contract::context::{CallContext, FunctionContext};
+use crate::contract::declaration::Declaration;
+use crate::contract::function::AsyncBatchFunction;
 use crate::error::CallError;
-use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction};
 
 /// What a [`ScriptedFunction`] does with one attempt.
 #[derive(Debug, Clone)]

@@ -9,16 +9,17 @@ use arrow::datatypes::FieldRef;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::batch::CallRuns;
+use crate::adapt::lookup_reader::ReaderFn;
+use crate::contract::args::ArgBatch;
+use crate::contract::conversion::conversion;
+use crate::dispatch::full::cache::{FullCache, Loading, Rows};
 use crate::dispatch::full::load::Load;
 use crate::dispatch::full::table::FullTable;
-use crate::dispatch::full::{FullCache, Loading, Rows};
+use crate::dispatch::query::scope::QueryScope;
+use crate::dispatch::query::site::CallSite;
+use crate::dispatch::request::runs::CallRuns;
 use crate::error::CallError;
-use crate::function::ArgBatch;
-use crate::lookup_reader::ReaderFn;
-use crate::options::Cache;
-use crate::rows::conversion;
-use crate::scope::{CallSite, QueryScope};
+use crate::options::words::Cache;
 
 /// Calls with their answers.
 pub(crate) type Answered = (CallRuns, ArrayRef);
