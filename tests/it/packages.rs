@@ -5,6 +5,8 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::support::root::root;
+
 /// Network and TLS packages, none of which the two lower crates may reach.
 const NETWORK: [&str; 4] = ["axum", "hyper", "reqwest", "rustls"];
 
@@ -121,7 +123,7 @@ fn licence(words: Words<'_, '_>, allowed: &BTreeSet<String>) -> bool {
 
 /// Returns the lines of a list of `deny.toml` without its comments.
 fn deny_toml(list: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml")).unwrap();
+    let text = std::fs::read_to_string(root().join("deny.toml")).unwrap();
     let lines = text.lines().map(str::trim).skip_while(|line| *line != list).skip(1);
     let lines = lines.take_while(|line| *line != "]").filter(|line| !line.starts_with('#'));
     lines.map(str::to_owned).collect()
@@ -163,7 +165,7 @@ fn metadata() -> Value {
     if cfg!(target_os = "linux") {
         command.args(["--filter-platform", &platform]);
     }
-    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
+    let output = command.current_dir(root()).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
 }

@@ -10,6 +10,7 @@ pub mod dispatch;
 mod error;
 mod options;
 mod plain;
+pub(crate) mod settings;
 pub mod testing;
 
 pub use crate::adapt::adapter::AsyncUdf;
@@ -23,6 +24,7 @@ pub use crate::adapt::typed_table::{TypedRow, TypedTableFunction, async_table_fn
 pub use crate::adapt::typed_value::TypedValue;
 pub use crate::contract::answer::{BatchAnswer, RateHints, ResponseMetadata, Usage};
 pub use crate::contract::args::ArgBatch;
+pub use crate::contract::connector::{LookupConnector, LookupDefinition, RowSource};
 pub use crate::contract::context::{CallContext, FunctionContext, Parameters};
 pub use crate::contract::declaration::{Declaration, Determinism, Recipe};
 pub use crate::contract::estimate::{Estimate, Estimated};
@@ -31,6 +33,7 @@ pub use crate::contract::list_type::rows_of;
 pub use crate::contract::lookup::{
     AsyncBatchLookupFunction, LOOKUP_GROUP, LookupAnswer, LookupProvider, LookupQuery, LookupScan,
 };
+pub use crate::contract::provider::{ModelDefinition, ModelProvider};
 pub use crate::contract::table::{AsyncTableFunction, TABLE_GROUP};
 pub use crate::dispatch::limits::{Limiter, Limits};
 pub use crate::dispatch::meters::histogram::{Histogram, HistogramBucket, HistogramSnapshot};
@@ -42,6 +45,7 @@ pub use crate::options::words::NullInput;
 pub use crate::options::words::{
     Cache, Mode, OnError, OutputMode, RetryPredicate, RetryStrategy, TimeoutPolicy,
 };
+pub use crate::settings::config::{FarcallConfig, MODEL_GROUP};
 pub use dispatch::held::HeldBuffers;
 pub use dispatch::{Dispatcher, check_default};
 pub use error::{CallError, ErrorClass};

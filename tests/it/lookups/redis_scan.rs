@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
-use farcall::connect::redis::RedisConnector;
-use farcall::lookup::{LookupConnector, LookupDefinition};
+use farcall::connect::RedisConnector;
 use farcall::udf::{CallError, CallOptions, FarcallRuntime, FunctionContext, LookupQuery};
+use farcall::udf::{LookupConnector, LookupDefinition};
 use futures::TryStreamExt;
 
 use crate::support::redis::Redis;

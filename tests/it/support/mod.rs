@@ -8,6 +8,7 @@ pub mod plans;
 pub mod postgres;
 pub mod redis;
 pub mod remote;
+pub mod root;
 pub mod rules;
 #[path = "server.rs"]
 pub mod server;

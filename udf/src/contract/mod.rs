@@ -2,6 +2,7 @@
 
 pub(crate) mod answer;
 pub(crate) mod args;
+pub(crate) mod connector;
 pub(crate) mod context;
 pub(crate) mod conversion;
 pub(crate) mod declaration;
@@ -9,5 +10,6 @@ pub(crate) mod estimate;
 pub(crate) mod function;
 pub(crate) mod list_type;
 pub(crate) mod lookup;
+pub(crate) mod provider;
 pub(crate) mod sizes;
 pub(crate) mod table;

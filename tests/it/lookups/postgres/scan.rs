@@ -6,11 +6,11 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::logical_expr::{Expr, col, lit};
-use farcall::connect::postgres::PostgresConnector;
-use farcall::lookup::{LookupConnector, LookupDefinition};
+use farcall::connect::PostgresConnector;
 use farcall::udf::{
     CallError, CallOptions, FarcallRuntime, FunctionContext, LookupProvider, LookupQuery,
 };
+use farcall::udf::{LookupConnector, LookupDefinition};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
