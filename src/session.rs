@@ -264,7 +264,7 @@ impl FarcallSession {
     /// use std::sync::Arc;
     /// use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
     /// use farcall::FarcallSession;
-    /// use farcall::connect::memory::MemoryLookup;
+    /// use farcall::connect::MemoryLookup;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> datafusion::error::Result<()> {

@@ -27,6 +27,8 @@ use std::sync::Arc;
 
 use farcall_udf::{LookupConnector, ModelProvider};
 
+#[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
+pub use common::environment::Environment;
 pub use common::options::canonical;
 pub use common::redact;
 #[cfg(feature = "http")]

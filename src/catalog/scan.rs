@@ -140,13 +140,11 @@ impl PartitionStream for ScannedRows {
         let cancellation = CancellationToken::new();
         // Dropping the stream tells the provider, too.
         let guard = cancellation.clone().drop_guard();
-        let ctx = FunctionContext {
-            query_id: Uuid::new_v4().to_string().into(),
-            runtime: Arc::clone(&self.runtime),
-            cancellation,
-            parameters: Arc::clone(&self.parameters),
-            config: Arc::clone(task.session_config().options()),
-        };
+        let query_id = Uuid::new_v4().to_string();
+        let ctx = FunctionContext::new(query_id, Arc::clone(self.runtime.resources()))
+            .with_cancellation(cancellation)
+            .with_parameters(Arc::clone(&self.parameters))
+            .with_config(Arc::clone(task.session_config().options()));
         let reader = self.reader.clone();
         let batches = async move {
             let batches = reader.read(&ctx).await.map_err(DataFusionError::from)?;

@@ -16,8 +16,7 @@ pub mod testing;
 pub use crate::adapt::adapter::AsyncUdf;
 pub use crate::adapt::any::AsyncFunction;
 pub use crate::adapt::any::TryFunction;
-pub use crate::adapt::lookup_reader::{LookupReader, check_cache};
-pub use crate::adapt::lookup_table::{LookupRecipeFn, LookupTable};
+pub use crate::adapt::lookup_table::{LookupRecipeFn, LookupTable, check_cache};
 pub use crate::adapt::rows::{PendingRow, RowBurst, RowFunction};
 pub use crate::adapt::typed::{TypedArgs, TypedClosure, TypedFunction, async_fn};
 pub use crate::adapt::typed_table::{TypedRow, TypedTableFunction, async_table_fn};
@@ -33,7 +32,10 @@ pub use crate::contract::list_type::rows_of;
 pub use crate::contract::lookup::{
     AsyncBatchLookupFunction, LOOKUP_GROUP, LookupAnswer, LookupProvider, LookupQuery, LookupScan,
 };
+pub use crate::contract::lookup_reader::LookupReader;
+pub use crate::contract::opened::Opened;
 pub use crate::contract::provider::{ModelDefinition, ModelProvider};
+pub use crate::contract::resources::Resources;
 pub use crate::contract::table::{AsyncTableFunction, TABLE_GROUP};
 pub use crate::dispatch::limits::{Limiter, Limits};
 pub use crate::dispatch::meters::histogram::{Histogram, HistogramBucket, HistogramSnapshot};

@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use farcall_udf::FarcallRuntime;
+use farcall_udf::Resources;
 
 /// Pools of one kind that are kept though no query uses them.
 const MAX_POOLS: usize = 64;
@@ -31,8 +31,8 @@ where
     P: Send + Sync + 'static,
 {
     /// Returns the pools of a runtime.
-    pub(crate) fn of(runtime: &FarcallRuntime) -> Arc<Self> {
-        match runtime.resource(|| Ok::<_, Infallible>(Self::default())) {
+    pub(crate) fn of(resources: &Resources) -> Arc<Self> {
+        match resources.resource(|| Ok::<_, Infallible>(Self::default())) {
             Ok(pools) => pools,
             Err(never) => match never {},
         }
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn equal_servers_share_a_pool_and_unused_ones_make_room() {
-        let pools = Pools::<usize, usize>::of(&FarcallRuntime::new());
+        let pools = Pools::<usize, usize>::of(&Resources::default());
         let pool = |server: usize| pools.pool(&server, || Ok::<_, ()>(server), |_| {}).unwrap();
         let used = pool(0);
         assert!(Arc::ptr_eq(&used, &pool(0)));

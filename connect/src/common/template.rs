@@ -122,11 +122,6 @@ impl Template {
     }
 }
 
-/// Looks a variable up in the process's environment.
-pub(crate) fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

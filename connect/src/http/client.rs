@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use farcall_udf::FarcallRuntime;
+use farcall_udf::Resources;
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
 use rustls::{ClientConfig, RootCertStore};
@@ -36,8 +36,8 @@ struct Kind {
 
 impl HttpClients {
     /// Returns the clients of a runtime.
-    pub(crate) fn of(runtime: &FarcallRuntime) -> Arc<Self> {
-        let clients = runtime.resource(|| Ok::<_, std::convert::Infallible>(Self::default()));
+    pub(crate) fn of(resources: &Resources) -> Arc<Self> {
+        let clients = resources.resource(|| Ok::<_, std::convert::Infallible>(Self::default()));
         match clients {
             Ok(clients) => clients,
             Err(never) => match never {},
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_runtime_has_one_client_for_each_kind_of_connection() {
-        let runtime = FarcallRuntime::new();
+        let runtime = Resources::default();
         let second = Duration::from_secs(1);
         for url in ["http://a/x", "http://b/y?z", "http://localhost:1", "http://[::1]:2/x"] {
             HttpClients::of(&runtime).client(&Url::parse(url).unwrap(), second).unwrap();

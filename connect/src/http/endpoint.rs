@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::fmt;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
@@ -58,8 +58,6 @@ pub(crate) struct Endpoint {
     function: String,
     target: Arc<dyn Target>,
     limits: Limits,
-    /// What the latest query found; queries that run at once find the same.
-    opened: RwLock<Option<Arc<Opened>>>,
 }
 
 impl fmt::Debug for Endpoint {
@@ -71,7 +69,7 @@ impl fmt::Debug for Endpoint {
 impl Endpoint {
     /// Makes the remote side of a function; nothing is sent or resolved before `open`.
     pub(crate) fn new(function: &str, target: Arc<dyn Target>, limits: Limits) -> Self {
-        Self { function: function.to_owned(), target, limits, opened: RwLock::new(None) }
+        Self { function: function.to_owned(), target, limits }
     }
 
     fn name(&self) -> &str {
@@ -79,10 +77,10 @@ impl Endpoint {
     }
 
     /// Finds the destination and the client that reaches it, once per query.
-    pub(crate) async fn open(&self, ctx: &FunctionContext) -> Result<(), CallError> {
+    pub(crate) async fn open(&self, ctx: &FunctionContext) -> Result<Opened, CallError> {
         let Destination { url, mut headers, secrets, shown, keep } =
             self.target.resolve(ctx).await?;
-        let client = HttpClients::of(&ctx.runtime)
+        let client = HttpClients::of(&ctx.resources)
             .client(&url, self.limits.connect_timeout)
             .map_err(|message| CallError::configuration(self.name(), message))?;
         for name in [ACCEPT, CONTENT_TYPE] {
@@ -92,18 +90,7 @@ impl Endpoint {
             (Some(host), Some(port)) => format!("{host}:{port}"),
             _ => "the endpoint".to_owned(),
         };
-        let opened = Opened { client, url, host, headers, secrets, shown, _keep: keep };
-        let mut slot = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(Arc::new(opened));
-        Ok(())
-    }
-
-    /// Returns what the query found when it opened the function.
-    pub(crate) fn opened(&self) -> Result<Arc<Opened>, CallError> {
-        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
-        opened.clone().ok_or_else(|| {
-            CallError::configuration(self.name(), "it is called before it is opened")
-        })
+        Ok(Opened { client, url, host, headers, secrets, shown, _keep: keep })
     }
 
     /// Sends one body and returns the body of a successful answer.

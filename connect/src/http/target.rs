@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use farcall_udf::{CallError, FunctionContext};
 
-use crate::common::template;
+use crate::common::environment::Environment;
 use crate::http::endpoint::{Destination, Target};
 use crate::http::options::HttpOptions;
 
@@ -16,10 +16,11 @@ pub(crate) struct EndpointTarget {
 
 #[async_trait]
 impl Target for EndpointTarget {
-    async fn resolve(&self, _ctx: &FunctionContext) -> Result<Destination, CallError> {
+    async fn resolve(&self, ctx: &FunctionContext) -> Result<Destination, CallError> {
+        let environment = Environment::of(&ctx.resources);
         let (url, headers, secrets) = self
             .options
-            .resolve(template::environment)
+            .resolve(|name| environment.get(name))
             .map_err(|message| CallError::configuration(&self.function, message))?;
         let shown = self.options.shown(&url);
         Ok(Destination { url, headers, secrets, shown, keep: None })

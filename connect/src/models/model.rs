@@ -11,7 +11,8 @@ use farcall_udf::{
     FunctionContext, ModelDefinition,
 };
 
-use crate::http::endpoint::{Endpoint, Target};
+use crate::common::opened::opened;
+use crate::http::endpoint::{Endpoint, Opened, Target};
 use crate::http::options::Limits;
 use crate::json::{Answer, Encoded, encode};
 
@@ -56,8 +57,8 @@ impl AsyncBatchFunction for HttpModel {
         &self.declaration
     }
 
-    async fn open(&self, ctx: &FunctionContext) -> Result<(), CallError> {
-        self.endpoint.open(ctx).await
+    async fn open(&self, ctx: &FunctionContext) -> Result<farcall_udf::Opened, CallError> {
+        self.endpoint.open(ctx).await.map(farcall_udf::Opened::new)
     }
 
     async fn eval_batch(
@@ -65,13 +66,13 @@ impl AsyncBatchFunction for HttpModel {
         args: ArgBatch,
         ctx: &CallContext,
     ) -> Result<BatchAnswer, CallError> {
-        let opened = self.endpoint.opened()?;
+        let opened: &Opened = opened(ctx, self.name())?;
         let Encoded { body, sent, refused } = encode(self.name(), "inputs", &self.inputs, &args)?;
         if sent == 0 {
             let nulls = new_null_array(args.return_field().data_type(), args.num_rows());
             return Ok(BatchAnswer::new(nulls).with_errors(refused));
         }
-        let (body, metadata) = self.endpoint.post(&opened, body, ctx).await?;
+        let (body, metadata) = self.endpoint.post(opened, body, ctx).await?;
         let answer = Answer {
             function: self.name(),
             outputs: &self.outputs,

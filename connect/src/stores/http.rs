@@ -12,9 +12,10 @@ use farcall_udf::{
     LookupAnswer, LookupConnector, LookupDefinition, LookupProvider, LookupQuery,
 };
 
+use crate::common::opened::opened;
 use crate::common::options::{Owner, canonical};
 use crate::common::secrets::Secrets;
-use crate::http::endpoint::Endpoint;
+use crate::http::endpoint::{Endpoint, Opened};
 use crate::http::options::HttpOptions;
 use crate::http::target::EndpointTarget;
 use crate::json::{Answer, Encoded, Kind, Mismatch, elements, encode, row_error, unsupported};
@@ -101,8 +102,8 @@ struct HttpLookup {
 
 #[async_trait]
 impl AsyncBatchLookupFunction for HttpLookup {
-    async fn open(&self, ctx: &FunctionContext) -> Result<(), CallError> {
-        self.endpoint.open(ctx).await
+    async fn open(&self, ctx: &FunctionContext) -> Result<farcall_udf::Opened, CallError> {
+        self.endpoint.open(ctx).await.map(farcall_udf::Opened::new)
     }
 
     async fn lookup_batch(
@@ -110,14 +111,14 @@ impl AsyncBatchLookupFunction for HttpLookup {
         keys: ArgBatch,
         ctx: &CallContext,
     ) -> Result<LookupAnswer, CallError> {
-        let opened = self.endpoint.opened()?;
+        let opened: &Opened = opened(ctx, &self.name)?;
         let Encoded { body, sent, refused } = encode(&self.name, "keys", &self.key, &keys)?;
         if sent == 0 {
             return self.answer(&opened.secrets, &[], &[], refused);
         }
         let is_sent = |key: &usize| refused.iter().all(|(refused, _)| refused != key);
         let sent_keys: Vec<usize> = (0..keys.num_rows()).filter(is_sent).collect();
-        let (body, metadata) = self.endpoint.post(&opened, body, ctx).await?;
+        let (body, metadata) = self.endpoint.post(opened, body, ctx).await?;
         let text = self.reader(&opened.secrets).read_json(&body)?;
         let found = self.reader(&opened.secrets).array(text, "rows")?;
         if found.len() != sent {

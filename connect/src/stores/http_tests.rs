@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::Int64Array;
 use arrow::datatypes::Schema;
-use farcall_udf::{ErrorClass, FarcallRuntime};
+use farcall_udf::ErrorClass;
 use serde_json::json;
 
 use super::*;
@@ -111,9 +111,9 @@ async fn lookup(
     let table = HttpConnector.provider(&definition(vec![("endpoint", &server.url())])).unwrap();
     let columns = columns.iter().map(|name| table.schema().index_of(name).unwrap()).collect();
     let function = table.lookup(&LookupQuery { columns, filters: vec![] }).unwrap();
-    function.open(&opening(Arc::new(FarcallRuntime::new()))).await?;
+    let opened = function.open(&opening(Arc::default())).await?;
     let field: FieldRef = Arc::new(Field::new("id", DataType::Int64, true));
     let column: ArrayRef = Arc::new(Int64Array::from(keys.to_vec()));
     let keys = ArgBatch::new(vec![column], [Arc::clone(&field)].into(), field, keys.len());
-    function.lookup_batch(keys, &calling(1)).await
+    function.lookup_batch(keys, &calling(1, &opened)).await
 }

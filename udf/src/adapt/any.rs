@@ -15,6 +15,7 @@ use crate::adapt::tried::{try_name, try_type};
 use crate::contract::context::FunctionContext;
 use crate::contract::declaration::Declaration;
 use crate::contract::function::{AsyncBatchFunction, AsyncScalarFunction};
+use crate::contract::opened::Opened;
 use crate::contract::sizes::estimate_tokens;
 use crate::contract::table::AsyncTableFunction;
 use crate::error::CallError;
@@ -94,8 +95,8 @@ impl AsyncFunction {
         }
     }
 
-    /// Prepares the function for one query.
-    pub async fn open(&self, ctx: &FunctionContext) -> Result<(), CallError> {
+    /// Prepares the function for one query, and returns what it opened.
+    pub async fn open(&self, ctx: &FunctionContext) -> Result<Opened, CallError> {
         match self {
             AsyncFunction::Rows(function) => function.open(ctx).await,
             AsyncFunction::Batch(function) => function.open(ctx).await,
@@ -104,11 +105,11 @@ impl AsyncFunction {
     }
 
     /// Releases what [`AsyncFunction::open`] took.
-    pub async fn close(&self) -> Result<(), CallError> {
+    pub async fn close(&self, opened: Opened) -> Result<(), CallError> {
         match self {
-            AsyncFunction::Rows(function) => function.close().await,
-            AsyncFunction::Batch(function) => function.close().await,
-            AsyncFunction::Try(function) => Box::pin(function.inner().close()).await,
+            AsyncFunction::Rows(function) => function.close(opened).await,
+            AsyncFunction::Batch(function) => function.close(opened).await,
+            AsyncFunction::Try(function) => Box::pin(function.inner().close(opened)).await,
         }
     }
 }
@@ -173,13 +174,13 @@ impl TryFunction {
 
 #[cfg(test)]
 mod tests {
+    use arrow::datatypes::DataType;
     use async_trait::async_trait;
+    use datafusion_common::ScalarValue;
 
     use super::*;
     use crate::CallContext;
     use crate::contract::declaration::Recipe;
-    use arrow::datatypes::DataType;
-    use datafusion_common::ScalarValue;
 
     #[test]
     fn functions_are_equal_by_name_version_and_recipe() {

@@ -19,6 +19,7 @@ use crate::contract::declaration::Declaration;
 use crate::contract::function::AsyncBatchFunction;
 use crate::contract::list_type::item;
 use crate::contract::lookup::{AsyncBatchLookupFunction, LookupAnswer, LookupQuery};
+use crate::contract::opened::Opened;
 use crate::error::CallError;
 
 /// Where a column of a found row comes from.
@@ -170,7 +171,7 @@ impl AsyncBatchFunction for LookupCall {
         &self.declaration
     }
 
-    async fn open(&self, ctx: &FunctionContext) -> Result<(), CallError> {
+    async fn open(&self, ctx: &FunctionContext) -> Result<Opened, CallError> {
         self.function.open(ctx).await
     }
 
@@ -190,8 +191,8 @@ impl AsyncBatchFunction for LookupCall {
         }
     }
 
-    async fn close(&self) -> Result<(), CallError> {
-        self.function.close().await
+    async fn close(&self, opened: Opened) -> Result<(), CallError> {
+        self.function.close(opened).await
     }
 }
 

@@ -3,7 +3,6 @@
 pub(crate) mod adapter;
 pub(crate) mod any;
 pub(crate) mod lookup_call;
-pub(crate) mod lookup_reader;
 pub(crate) mod lookup_table;
 pub(crate) mod rows;
 pub(crate) mod scalars;

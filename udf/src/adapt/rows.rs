@@ -20,6 +20,7 @@ use crate::contract::context::{CallContext, FunctionContext};
 use crate::contract::conversion::{catch_panic, conversion};
 use crate::contract::declaration::Declaration;
 use crate::contract::function::AsyncScalarFunction;
+use crate::contract::opened::Opened;
 use crate::error::CallError;
 
 /// One row's value, as an array of one row, still being computed.
@@ -43,8 +44,8 @@ pub trait RowFunction: fmt::Debug + Send + Sync + 'static {
     fn declaration(&self) -> &Declaration;
 
     /// Prepares the function, once per query and before its first call.
-    async fn open(&self, _ctx: &FunctionContext) -> Result<(), CallError> {
-        Ok(())
+    async fn open(&self, _ctx: &FunctionContext) -> Result<Opened, CallError> {
+        Ok(Opened::nothing())
     }
 
     /// Starts `rows` in order, polling each once with `cx`, and stops behind the first that waits.
@@ -60,7 +61,7 @@ pub trait RowFunction: fmt::Debug + Send + Sync + 'static {
     ) -> Result<RowBurst, CallError>;
 
     /// Releases what `open` took, once per query, after its last call.
-    async fn close(&self) -> Result<(), CallError> {
+    async fn close(&self, _opened: Opened) -> Result<(), CallError> {
         Ok(())
     }
 }
@@ -78,7 +79,7 @@ impl RowFunction for ScalarRows {
         self.0.declaration()
     }
 
-    async fn open(&self, ctx: &FunctionContext) -> Result<(), CallError> {
+    async fn open(&self, ctx: &FunctionContext) -> Result<Opened, CallError> {
         self.0.open(ctx).await
     }
 
@@ -92,8 +93,8 @@ impl RowFunction for ScalarRows {
         start_rows(Arc::clone(&self.0), args, rows, ctx, cx)
     }
 
-    async fn close(&self) -> Result<(), CallError> {
-        self.0.close().await
+    async fn close(&self, opened: Opened) -> Result<(), CallError> {
+        self.0.close(opened).await
     }
 }
 

@@ -15,8 +15,9 @@ use crate::contract::args::ArgBatch;
 use crate::contract::context::{CallContext, FunctionContext};
 use crate::contract::conversion::conversion;
 use crate::contract::declaration::Declaration;
-use crate::contract::list_type::{item, rows_of};
-use crate::contract::table::{AsyncTableFunction, PRESENT};
+use crate::contract::list_type::{PRESENT, item, rows_of};
+use crate::contract::opened::Opened;
+use crate::contract::table::AsyncTableFunction;
 use crate::error::CallError;
 
 /// A table function as a row function whose value is the list of its rows.
@@ -32,7 +33,7 @@ impl RowFunction for TableRows {
         self.0.declaration()
     }
 
-    async fn open(&self, ctx: &FunctionContext) -> Result<(), CallError> {
+    async fn open(&self, ctx: &FunctionContext) -> Result<Opened, CallError> {
         self.0.open(ctx).await
     }
 
@@ -54,8 +55,8 @@ impl RowFunction for TableRows {
         start_rows(TableRow { function: Arc::clone(&self.0), columns }, args, rows, ctx, cx)
     }
 
-    async fn close(&self) -> Result<(), CallError> {
-        self.0.close().await
+    async fn close(&self, opened: Opened) -> Result<(), CallError> {
+        self.0.close(opened).await
     }
 }
 

@@ -7,8 +7,8 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion_common::Result;
 use datafusion_expr::{ReturnFieldArgs, Signature, TypeSignature, Volatility};
 
-use crate::adapt::lookup_reader::ReaderFn;
 use crate::contract::list_type::rows_type;
+use crate::contract::lookup_reader::ReaderFn;
 use crate::contract::table::TABLE_GROUP;
 use crate::options::CallOptions;
 use crate::options::words::NullInput;

@@ -9,6 +9,7 @@ use crate::ArgBatch;
 use crate::contract::answer::BatchAnswer;
 use crate::contract::context::{CallContext, FunctionContext};
 use crate::contract::declaration::Declaration;
+use crate::contract::opened::Opened;
 use crate::contract::sizes::estimate_tokens;
 use crate::error::CallError;
 
@@ -44,8 +45,8 @@ pub trait AsyncScalarFunction: fmt::Debug + Send + Sync + 'static {
     fn declaration(&self) -> &Declaration;
 
     /// Prepares the function, once per query and before its first call.
-    async fn open(&self, _ctx: &FunctionContext) -> Result<(), CallError> {
-        Ok(())
+    async fn open(&self, _ctx: &FunctionContext) -> Result<Opened, CallError> {
+        Ok(Opened::nothing())
     }
 
     /// Calls the function on one row.
@@ -62,7 +63,7 @@ pub trait AsyncScalarFunction: fmt::Debug + Send + Sync + 'static {
     ) -> Result<ScalarValue, CallError>;
 
     /// Releases what `open` took, once per query, after its last call, also on error or cancel.
-    async fn close(&self) -> Result<(), CallError> {
+    async fn close(&self, _opened: Opened) -> Result<(), CallError> {
         Ok(())
     }
 }
@@ -98,8 +99,8 @@ pub trait AsyncBatchFunction: fmt::Debug + Send + Sync + 'static {
     fn declaration(&self) -> &Declaration;
 
     /// Prepares the function, once per query and before its first call.
-    async fn open(&self, _ctx: &FunctionContext) -> Result<(), CallError> {
-        Ok(())
+    async fn open(&self, _ctx: &FunctionContext) -> Result<Opened, CallError> {
+        Ok(Opened::nothing())
     }
 
     /// Sends one batch of arguments and returns one value or error per row.
@@ -128,7 +129,7 @@ pub trait AsyncBatchFunction: fmt::Debug + Send + Sync + 'static {
     }
 
     /// Releases what `open` took, once per query, after its last call, also on error or cancel.
-    async fn close(&self) -> Result<(), CallError> {
+    async fn close(&self, _opened: Opened) -> Result<(), CallError> {
         Ok(())
     }
 }

@@ -6,7 +6,8 @@ use arrow::array::{ArrayRef, ListArray, new_empty_array};
 use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 
-use crate::contract::table::PRESENT;
+/// The field of each row that is TRUE: it tells a row of NULLs from the NULLs of an outer join.
+pub(crate) const PRESENT: &str = "__async_present";
 
 /// Returns the type of a lookup's answer to one key.
 pub(crate) fn list_type(row: Fields) -> DataType {

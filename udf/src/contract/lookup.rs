@@ -13,6 +13,7 @@ use futures::stream::BoxStream;
 use crate::contract::answer::{ResponseMetadata, Usage};
 use crate::contract::args::ArgBatch;
 use crate::contract::context::{CallContext, FunctionContext};
+use crate::contract::opened::Opened;
 use crate::error::CallError;
 use crate::options::CallOptions;
 
@@ -46,8 +47,8 @@ pub const LOOKUP_GROUP: &str = "async_lookup";
 #[async_trait]
 pub trait AsyncBatchLookupFunction: fmt::Debug + Send + Sync + 'static {
     /// Prepares the function, once per query and before its first call.
-    async fn open(&self, _ctx: &FunctionContext) -> Result<(), CallError> {
-        Ok(())
+    async fn open(&self, _ctx: &FunctionContext) -> Result<Opened, CallError> {
+        Ok(Opened::nothing())
     }
 
     /// Finds the rows of a batch of keys.
@@ -65,7 +66,7 @@ pub trait AsyncBatchLookupFunction: fmt::Debug + Send + Sync + 'static {
     ) -> Result<LookupAnswer, CallError>;
 
     /// Releases what `open` took, once per query, after its last call, also on error or cancel.
-    async fn close(&self) -> Result<(), CallError> {
+    async fn close(&self, _opened: Opened) -> Result<(), CallError> {
         Ok(())
     }
 }

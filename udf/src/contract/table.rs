@@ -8,13 +8,11 @@ use datafusion_common::ScalarValue;
 
 use crate::contract::context::{CallContext, FunctionContext};
 use crate::contract::declaration::Declaration;
+use crate::contract::opened::Opened;
 use crate::error::CallError;
 
 /// The group of session options that table functions listen to.
 pub const TABLE_GROUP: &str = "async_table";
-
-/// The field of each row that is TRUE: it tells a row of NULLs from the NULLs of an outer join.
-pub(crate) const PRESENT: &str = "__async_present";
 
 /// A function with one row in and 0..m rows out, called in FROM: `FROM t, LATERAL f(t.x) AS q (a)`.
 ///
@@ -51,8 +49,8 @@ pub trait AsyncTableFunction: fmt::Debug + Send + Sync + 'static {
     fn declaration(&self) -> &Declaration;
 
     /// Prepares the function, once per query and before its first call.
-    async fn open(&self, _ctx: &FunctionContext) -> Result<(), CallError> {
-        Ok(())
+    async fn open(&self, _ctx: &FunctionContext) -> Result<Opened, CallError> {
+        Ok(Opened::nothing())
     }
 
     /// Calls the function on one row.
@@ -72,7 +70,7 @@ pub trait AsyncTableFunction: fmt::Debug + Send + Sync + 'static {
     ) -> Result<RecordBatch, CallError>;
 
     /// Releases what `open` took, once per query, after its last call, also on error or cancel.
-    async fn close(&self) -> Result<(), CallError> {
+    async fn close(&self, _opened: Opened) -> Result<(), CallError> {
         Ok(())
     }
 }

@@ -1,6 +1,7 @@
 //! [`Dispatcher`], how calls happen: deduplicated, batched, bounded, timed, retried, in order.
 
 mod answers;
+mod clock;
 pub(crate) mod full;
 pub(crate) mod held;
 pub(crate) mod keyed;
@@ -36,6 +37,7 @@ use crate::adapt::rows::{RowBurst, RowFunction};
 use crate::contract::answer::BatchAnswer;
 use crate::contract::args::ArgBatch;
 use crate::contract::conversion::{catch_panic, conversion, panicked};
+use crate::dispatch::clock::after;
 use crate::dispatch::full::FullLookup;
 use crate::dispatch::held::HeldBuffers;
 use crate::dispatch::keyed::KeyedCalls;
@@ -49,7 +51,6 @@ use crate::dispatch::request::batch::{Batcher, Formed};
 use crate::dispatch::request::replace::replacement;
 use crate::dispatch::request::retry::RetryPolicy;
 use crate::dispatch::request::runs::CallRuns;
-use crate::dispatch::request::timeout::after;
 use crate::dispatch::request::{Replaced, Request, Settled, call_context, in_order, settle};
 use crate::error::CallError;
 use crate::options::DEFAULT_BATCH_SIZE;

@@ -22,12 +22,13 @@ const PARALLEL_CALLS: &str = "parallel_calls";
 /// The session's options of farcall.
 ///
 /// ```
-/// use datafusion::prelude::SessionConfig;
-/// use farcall::config::FarcallConfig;
+/// use datafusion_common::config::ConfigOptions;
+/// use farcall_udf::FarcallConfig;
 ///
-/// let mut config = SessionConfig::new().with_option_extension(FarcallConfig::default());
-/// config.options_mut().set("farcall.async_scalar.buffer_capacity", "8")?;
-/// assert!(FarcallConfig::of(config.options()).parallel_calls());
+/// let mut options = ConfigOptions::new();
+/// options.extensions.insert(FarcallConfig::default());
+/// options.set("farcall.async_scalar.buffer_capacity", "8")?;
+/// assert!(FarcallConfig::of(&options).parallel_calls());
 /// # Ok::<_, datafusion_common::error::DataFusionError>(())
 /// ```
 #[derive(Debug, Clone, PartialEq)]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array, Int64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
-use farcall_udf::{ArgBatch, BatchAnswer, CallContext, CallError, ErrorClass, FarcallRuntime};
+use farcall_udf::{ArgBatch, BatchAnswer, CallContext, CallError, ErrorClass, Opened, Resources};
 use reqwest::Url;
 
 use super::*;
@@ -28,7 +28,7 @@ async fn sends_its_headers_and_the_key_of_the_request() {
     let headers = "Authorization: Bearer ${env:CARGO_PKG_NAME}; X-Team: a";
     call(&model(&server.url(), &[("headers", headers)]), int64(vec![Some(1)])).await.unwrap();
     let sent = &server.requests()[0].headers;
-    assert_eq!(sent["authorization"], "Bearer farcall");
+    assert_eq!(sent["authorization"], concat!("Bearer ", env!("CARGO_PKG_NAME")));
     assert_eq!(sent["x-team"], "a");
     assert_eq!(sent["content-type"], "application/json");
     assert_eq!(sent["idempotency-key"], "query-1-7");
@@ -49,9 +49,9 @@ async fn a_missing_variable_stops_the_query_when_it_opens() {
 async fn a_hundred_requests_at_once_share_a_hundred_connections() {
     let server = TestServer::builder().latency(Duration::from_millis(200), Duration::ZERO).start();
     let model = model(&server.url(), &[]);
-    open(&model).await.unwrap();
+    let opened = open(&model).await.unwrap();
     for _ in 0..2 {
-        let calls = (0..100).map(|x| eval(&model, int64(vec![Some(x)])));
+        let calls = (0..100).map(|x| eval(&model, int64(vec![Some(x)]), &opened));
         for answer in futures::future::join_all(calls).await {
             answer.unwrap();
         }
@@ -169,7 +169,7 @@ async fn a_connection_that_is_not_made_in_time_is_told_with_the_option() {
     let silent = SilentListener::start();
     let plain = Url::parse(&format!("http://{}/", silent.addr())).unwrap();
     let timeout = Duration::from_millis(50);
-    let client = HttpClients::of(&FarcallRuntime::new()).client(&plain, timeout).unwrap();
+    let client = HttpClients::of(&Resources::default()).client(&plain, timeout).unwrap();
     let request = client.get(format!("https://{}/", silent.addr())).send();
     let error = classify::transport("m", "host:1", timeout, request.await.unwrap_err());
     assert_eq!(
@@ -236,7 +236,9 @@ async fn the_start_of_a_long_error_is_shown() {
 
 #[tokio::test]
 async fn a_call_before_open_is_an_error() {
-    let error = eval(&model("http://127.0.0.1:1", &[]), int64(vec![Some(1)])).await.unwrap_err();
+    let error = eval(&model("http://127.0.0.1:1", &[]), int64(vec![Some(1)]), &Opened::nothing())
+        .await
+        .unwrap_err();
     assert_eq!(error.class(), ErrorClass::Configuration);
 }
 
@@ -307,13 +309,14 @@ fn int64(values: Vec<Option<i64>>) -> ArrayRef {
     Arc::new(Int64Array::from(values))
 }
 
-async fn open(model: &Arc<dyn AsyncBatchFunction>) -> Result<(), CallError> {
-    model.open(&crate::test_context::opening(Arc::new(FarcallRuntime::new()))).await
+async fn open(model: &Arc<dyn AsyncBatchFunction>) -> Result<Opened, CallError> {
+    model.open(&crate::test_context::opening(Arc::default())).await
 }
 
 async fn eval(
     model: &Arc<dyn AsyncBatchFunction>,
     column: ArrayRef,
+    opened: &Opened,
 ) -> Result<BatchAnswer, CallError> {
     // These models answer the type that they are sent.
     let output = field("m", column.data_type().clone());
@@ -323,7 +326,7 @@ async fn eval(
         output,
         column.len(),
     );
-    let ctx: CallContext = crate::test_context::calling(7);
+    let ctx: CallContext = crate::test_context::calling(7, opened);
     model.eval_batch(args, &ctx).await
 }
 
@@ -331,6 +334,6 @@ async fn call(
     model: &Arc<dyn AsyncBatchFunction>,
     column: ArrayRef,
 ) -> Result<BatchAnswer, CallError> {
-    open(model).await?;
-    eval(model, column).await
+    let opened = open(model).await?;
+    eval(model, column, &opened).await
 }

@@ -16,8 +16,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use datafusion_common::error::{DataFusionError, Result};
 use farcall_udf::{
-    AsyncBatchFunction, CallError, Declaration, FarcallRuntime, FunctionContext, ModelDefinition,
-    ModelProvider,
+    AsyncBatchFunction, CallError, Declaration, FunctionContext, ModelDefinition, ModelProvider,
+    Resources,
 };
 use reqwest::Url;
 use reqwest::header::HeaderMap;
@@ -158,8 +158,8 @@ fn bad_output(
 struct LocalServers(Mutex<Option<Arc<LocalServer>>>);
 
 impl LocalServers {
-    fn of(runtime: &FarcallRuntime) -> Arc<Self> {
-        match runtime.resource(|| Ok::<_, std::convert::Infallible>(Self::default())) {
+    fn of(resources: &Resources) -> Arc<Self> {
+        match resources.resource(|| Ok::<_, std::convert::Infallible>(Self::default())) {
             Ok(servers) => servers,
             Err(never) => match never {},
         }
@@ -188,7 +188,7 @@ struct LocalTarget {
 impl Target for LocalTarget {
     async fn resolve(&self, ctx: &FunctionContext) -> Result<Destination, CallError> {
         let explain = |error: String| CallError::configuration(&self.model, error);
-        let server = LocalServers::of(&ctx.runtime)
+        let server = LocalServers::of(&ctx.resources)
             .get()
             .await
             .map_err(|error| explain(error.strip_backtrace()))?;

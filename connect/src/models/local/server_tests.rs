@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use farcall_udf::FarcallRuntime;
+use farcall_udf::Resources;
 use reqwest::{Method, Url};
 
 use super::*;
@@ -92,7 +92,7 @@ async fn a_dropped_server_listens_no_more() {
 async fn ask(method: Method, path: &str, body: &str) -> (u16, Value) {
     let server = serve("127.0.0.1", 0).await.unwrap();
     let url = Url::parse(&format!("http://{}{path}", server.addr())).unwrap();
-    let clients = HttpClients::of(&FarcallRuntime::new());
+    let clients = HttpClients::of(&Resources::default());
     let client = clients.client(&url, Duration::from_secs(5)).unwrap();
     let response = client.request(method, url).body(body.to_owned()).send().await.unwrap();
     let status = response.status().as_u16();

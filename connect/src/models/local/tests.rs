@@ -47,7 +47,7 @@ async fn an_embedding_is_a_list_or_a_vector_of_its_dimension() {
 
 #[tokio::test]
 async fn a_runtime_has_one_server() {
-    let runtime = FarcallRuntime::new();
+    let runtime = Resources::default();
     let first = LocalServers::of(&runtime).get().await.unwrap();
     let second = LocalServers::of(&runtime).get().await.unwrap();
     assert_eq!(first.addr(), second.addr());
@@ -55,7 +55,7 @@ async fn a_runtime_has_one_server() {
 
 #[test]
 fn a_server_that_went_down_with_its_tokio_runtime_is_started_again() {
-    let runtime = FarcallRuntime::new();
+    let runtime = Resources::default();
     for _ in 0..2 {
         let tokio = tokio::runtime::Runtime::new().unwrap();
         let server = tokio.block_on(LocalServers::of(&runtime).get()).unwrap();
@@ -159,7 +159,7 @@ async fn ask(options: &[(&str, &str)], output: Vec<FieldRef>, texts: &[&str]) ->
     let definition = definition(options, vec![text("review")], output);
     let declaration = Declaration::new("m", vec![DataType::Utf8View], data_type.clone());
     let model = LocalProvider.function(&definition, declaration).unwrap();
-    model.open(&opening(Arc::new(FarcallRuntime::new()))).await.unwrap();
+    let opened = model.open(&opening(Arc::default())).await.unwrap();
     let column: ArrayRef = Arc::new(StringViewArray::from(texts.to_vec()));
     let args = ArgBatch::new(
         vec![column],
@@ -167,7 +167,7 @@ async fn ask(options: &[(&str, &str)], output: Vec<FieldRef>, texts: &[&str]) ->
         field("m", data_type),
         texts.len(),
     );
-    let answer = model.eval_batch(args, &calling(1)).await.unwrap();
+    let answer = model.eval_batch(args, &calling(1, &opened)).await.unwrap();
     assert!(answer.errors().is_empty());
     Arc::clone(answer.values())
 }

@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 
 use super::encode::Keys;
 use super::source::{Opened, Rows, Source, value};
+use crate::common::opened::opened;
 
 /// The lookup of one place in a query.
 #[derive(Debug)]
@@ -17,8 +18,8 @@ pub(crate) struct PostgresLookup(pub(super) Source);
 
 #[async_trait]
 impl AsyncBatchLookupFunction for PostgresLookup {
-    async fn open(&self, ctx: &FunctionContext) -> Result<(), CallError> {
-        self.0.open(ctx).map(drop)
+    async fn open(&self, ctx: &FunctionContext) -> Result<farcall_udf::Opened, CallError> {
+        self.0.open(ctx).map(farcall_udf::Opened::new)
     }
 
     async fn lookup_batch(
@@ -26,12 +27,13 @@ impl AsyncBatchLookupFunction for PostgresLookup {
         keys: ArgBatch,
         ctx: &CallContext,
     ) -> Result<LookupAnswer, CallError> {
-        let opened = self.0.opened()?;
-        self.find(&opened, &keys, ctx).await
+        self.find(opened(ctx, self.0.name())?, &keys, ctx).await
     }
 
-    async fn close(&self) -> Result<(), CallError> {
-        self.0.close().await;
+    async fn close(&self, opened: farcall_udf::Opened) -> Result<(), CallError> {
+        if let Some(opened) = opened.get::<Opened>() {
+            opened.close().await;
+        }
         Ok(())
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use deadpool_postgres::{
     Client, Manager, ManagerConfig, PoolError, RecyclingMethod, Runtime, TimeoutType, Timeouts,
 };
-use farcall_udf::{CallError, FarcallRuntime};
+use farcall_udf::{CallError, Resources};
 use futures::StreamExt;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -53,11 +53,11 @@ impl Pool {
     ///
     /// # Errors
     /// A text that says why connections cannot be set up.
-    pub(crate) fn of(runtime: &FarcallRuntime, server: &Server) -> Result<Arc<Self>, String> {
+    pub(crate) fn of(resources: &Resources, server: &Server) -> Result<Arc<Self>, String> {
         let close_idle = |pool: &Self| {
             pool.connections.retain(|_, usage| usage.last_used() < IDLE_TIMEOUT);
         };
-        Pools::of(runtime).pool(server, || Self::new(server), close_idle)
+        Pools::of(resources).pool(server, || Self::new(server), close_idle)
     }
 
     fn new(server: &Server) -> Result<Self, String> {

@@ -41,7 +41,7 @@ impl PostgresScan {
     }
 
     async fn begin(&self, ctx: &FunctionContext) -> Result<Reading, CallError> {
-        let opened = self.source.open(ctx)?;
+        let opened = Arc::new(self.source.open(ctx)?);
         let deadline = Instant::now().checked_add(self.attempt_timeout);
         let (mut connection, select) = self.source.connect(&opened, deadline).await?;
         let statement = connection.prepare(&select.sql).await?;

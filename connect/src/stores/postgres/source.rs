@@ -1,6 +1,6 @@
 //! [`Source`], the table behind a lookup table: reached, described, and read by a statement.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::SchemaRef;
@@ -16,7 +16,7 @@ use super::options::PostgresOptions;
 use super::pool::{Connection, Pool, Users};
 use super::statement::{Select, describe, type_name};
 use super::types::ColumnType;
-use crate::common::template::environment;
+use crate::common::environment::Environment;
 use crate::stores::postgres::columns::ServerColumn;
 use crate::stores::postgres::types::Misfit;
 
@@ -32,9 +32,6 @@ pub(crate) struct Source {
     key: Vec<usize>,
     /// The columns that are read behind those of the key.
     columns: Vec<usize>,
-    /// What the latest query found; queries that run at once find the same.
-    opened: RwLock<Option<Arc<Opened>>>,
-    users: Users,
 }
 
 /// A server that a query has reached.
@@ -43,9 +40,16 @@ pub(crate) struct Opened {
     pool: Arc<Pool>,
     /// Made with the first request, so that trouble with it is retried like any other.
     select: OnceCell<Select>,
+    /// The statements that run.
+    users: Users,
 }
 
 impl Opened {
+    /// Waits until the statements of a query that ended are cancelled.
+    pub(crate) async fn close(&self) {
+        self.users.gone().await;
+    }
+
     /// Returns the statement, once there was a connection for it.
     pub(crate) fn select(&self) -> Result<&Select, CallError> {
         let select = self.select.get();
@@ -71,8 +75,6 @@ impl Source {
             key: key.to_vec(),
             columns: query.answered(key).collect(),
             query: query.clone(),
-            opened: RwLock::new(None),
-            users: Users::default(),
         }
     }
 
@@ -86,28 +88,13 @@ impl Source {
     }
 
     /// Finds the pool of connections, once per query.
-    pub(crate) fn open(&self, ctx: &FunctionContext) -> Result<Arc<Opened>, CallError> {
+    pub(crate) fn open(&self, ctx: &FunctionContext) -> Result<Opened, CallError> {
         let refused = |message| CallError::configuration(&self.name, message);
-        let server = self.options.resolve(environment);
+        let environment = Environment::of(&ctx.resources);
+        let server = self.options.resolve(|name| environment.get(name));
         let server = server.map_err(|(option, message)| refused(format!("{option}: {message}")))?;
-        let pool = Pool::of(&ctx.runtime, &server).map_err(refused)?;
-        let opened = Arc::new(Opened { pool, select: OnceCell::new() });
-        let mut slot = self.opened.write().unwrap_or_else(PoisonError::into_inner);
-        *slot = Some(Arc::clone(&opened));
-        Ok(opened)
-    }
-
-    /// Returns what the query found when it opened the function.
-    pub(crate) fn opened(&self) -> Result<Arc<Opened>, CallError> {
-        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner);
-        opened
-            .clone()
-            .ok_or_else(|| CallError::configuration(&self.name, "it is called before it is opened"))
-    }
-
-    /// Waits until the statements of a query that ended are cancelled.
-    pub(crate) async fn close(&self) {
-        self.users.gone().await;
+        let pool = Pool::of(&ctx.resources, &server).map_err(refused)?;
+        Ok(Opened { pool, select: OnceCell::new(), users: Users::default() })
     }
 
     /// Takes a connection, and returns it with the statement to run.
@@ -116,7 +103,7 @@ impl Source {
         opened: &'a Opened,
         deadline: Option<Instant>,
     ) -> Result<(Connection, &'a Select), CallError> {
-        let mut connection = opened.pool.connection(&self.name, deadline, &self.users).await?;
+        let mut connection = opened.pool.connection(&self.name, deadline, &opened.users).await?;
         let select = opened.select.get_or_try_init(|| self.select(&mut connection)).await?;
         Ok((connection, select))
     }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use farcall_udf::FarcallRuntime;
+use farcall_udf::Resources;
 use futures::FutureExt;
 use futures::future::{BoxFuture, Shared};
 use redis::{Pipeline, Value};
@@ -143,8 +143,8 @@ impl Pool {
     /// Returns the pool of a server; nothing is connected yet.
     ///
     /// The error names the file that TLS cannot use.
-    pub(crate) fn of(runtime: &FarcallRuntime, server: &Server) -> Result<Arc<Self>, String> {
-        Pools::of(runtime).pool(server, || Self::new(server.clone()), |_| {})
+    pub(crate) fn of(resources: &Resources, server: &Server) -> Result<Arc<Self>, String> {
+        Pools::of(resources).pool(server, || Self::new(server.clone()), |_| {})
     }
 }
 

@@ -163,7 +163,7 @@ async fn a_connection_that_takes_too_long_is_given_up() {
 
 #[test]
 fn equal_servers_share_their_connections() {
-    let runtime = FarcallRuntime::new();
+    let runtime = Resources::default();
     let server = |user: &str| Server {
         host: "h".into(),
         port: 1,

@@ -57,7 +57,7 @@ impl LookupScan for RedisScan {
         };
         let fields: Vec<Field> = self.columns.iter().map(field).collect();
         let walk = Walk {
-            opened: self.source.open(&ctx.runtime)?,
+            opened: self.source.open(&ctx.resources)?,
             source: Arc::clone(&self.source),
             decoder: Arc::clone(&self.decoder),
             columns: self.columns.clone(),

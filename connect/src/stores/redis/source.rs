@@ -5,15 +5,15 @@ use std::sync::Arc;
 use arrow::array::{Array, BinaryArray};
 use arrow::datatypes::FieldRef;
 use datafusion_common::error::Result;
-use farcall_udf::{ArgBatch, CallError, FarcallRuntime, LookupDefinition, LookupQuery};
+use farcall_udf::{ArgBatch, CallError, LookupDefinition, LookupQuery, Resources};
 
 use super::decode::Decoder;
 use super::key::{Ambiguous, KeyTemplate};
 use super::options::RedisOptions;
 use super::pool::Pool;
 use super::text;
+use crate::common::environment::Environment;
 use crate::common::secrets::Secrets;
-use crate::common::template::environment;
 
 /// Where the rows of a table are and how its keys are named.
 #[derive(Debug)]
@@ -41,10 +41,12 @@ impl Source {
     }
 
     /// Finds the server, and the connections that the runtime has to it.
-    pub(crate) fn open(&self, runtime: &FarcallRuntime) -> Result<Opened, CallError> {
-        let opened = self.options.resolve(environment).and_then(|(server, secrets)| {
-            Ok(Opened { pool: Pool::of(runtime, &server)?, secrets })
-        });
+    pub(crate) fn open(&self, resources: &Resources) -> Result<Opened, CallError> {
+        let environment = Environment::of(resources);
+        let opened =
+            self.options.resolve(|name| environment.get(name)).and_then(|(server, secrets)| {
+                Ok(Opened { pool: Pool::of(resources, &server)?, secrets })
+            });
         opened.map_err(|message| CallError::configuration(self.name(), message))
     }
 

@@ -1,6 +1,6 @@
 //! [`RedisConnector`], lookup tables in a Redis.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 use async_trait::async_trait;
@@ -16,6 +16,7 @@ use super::key::KeyTemplate;
 use super::options::RedisOptions;
 use super::scan::RedisScan;
 use super::{ValueKind, text};
+use crate::common::opened::opened;
 use crate::common::options::{Owner, bad_option, canonical};
 use crate::json::unsupported;
 use crate::stores::redis::source::{Names, Opened, Source};
@@ -104,7 +105,6 @@ impl LookupProvider for RedisTable {
         Ok(Arc::new(RedisLookup {
             source: Arc::clone(&self.source),
             decoder: self.source.decoder(query),
-            opened: RwLock::new(None),
         }))
     }
 
@@ -120,28 +120,21 @@ impl LookupProvider for RedisTable {
 struct RedisLookup {
     source: Arc<Source>,
     decoder: Decoder,
-    /// What the latest query found; queries that run at once find the same.
-    opened: RwLock<Option<Arc<Opened>>>,
 }
 
 #[async_trait]
 impl AsyncBatchLookupFunction for RedisLookup {
-    async fn open(&self, ctx: &FunctionContext) -> Result<(), CallError> {
-        let opened = Arc::new(self.source.open(&ctx.runtime)?);
-        *self.opened.write().unwrap_or_else(PoisonError::into_inner) = Some(opened);
-        Ok(())
+    async fn open(&self, ctx: &FunctionContext) -> Result<farcall_udf::Opened, CallError> {
+        Ok(farcall_udf::Opened::new(self.source.open(&ctx.resources)?))
     }
 
     async fn lookup_batch(
         &self,
         keys: ArgBatch,
-        _: &CallContext,
+        ctx: &CallContext,
     ) -> Result<LookupAnswer, CallError> {
         let name = self.source.name();
-        let opened = self.opened.read().unwrap_or_else(PoisonError::into_inner).clone();
-        let Some(opened) = opened else {
-            return Err(CallError::configuration(name, "it is called before it is opened"));
-        };
+        let opened: &Opened = opened(ctx, name)?;
         let Names { keys, rows, mut errors } = self.source.names(&keys)?;
         let found = match keys.is_empty() {
             true => Vec::new(),

@@ -7,9 +7,9 @@ use futures::FutureExt;
 use futures::future::{BoxFuture, Shared, WeakShared};
 use tokio::time::Instant;
 
+use crate::dispatch::clock::after;
 use crate::dispatch::full::load::Load;
 use crate::dispatch::full::table::FullTable;
-use crate::dispatch::request::timeout::after;
 use crate::dispatch::stores::cache::CacheLimits;
 use crate::error::CallError;
 

@@ -8,10 +8,10 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
-use crate::adapt::lookup_reader::WholeTable;
 use crate::contract::answer::RateHints;
 use crate::contract::context::FunctionContext;
 use crate::contract::conversion::panicked;
+use crate::contract::lookup_reader::WholeTable;
 use crate::dispatch::full::table::{FullTable, TableBuilder};
 use crate::dispatch::limits::Outcome;
 use crate::dispatch::query::site::CallSite;

@@ -12,9 +12,9 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use datafusion_execution::memory_pool::{MemoryLimit, MemoryPool, MemoryReservation};
 
-use crate::adapt::lookup_reader::WholeTable;
 use crate::contract::args::ArgBatch;
 use crate::contract::list_type::item;
+use crate::contract::lookup_reader::WholeTable;
 use crate::dispatch::held::HeldBuffers;
 use crate::dispatch::stores::cache::CacheLimits;
 use crate::dispatch::stores::cached::{Cached, ENTRY_BYTES};

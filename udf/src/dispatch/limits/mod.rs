@@ -14,11 +14,11 @@ use tokio::time::Instant;
 
 use crate::contract::answer::RateHints;
 use crate::contract::declaration::Declaration;
+use crate::dispatch::clock::after;
 use crate::dispatch::limits::adaptive::Adaptive;
 use crate::dispatch::limits::queue::{Place, Priority, Queue};
 use crate::dispatch::limits::rate::Bucket;
 use crate::dispatch::limits::retry_budget::RetryBudget;
-use crate::dispatch::request::timeout::after;
 use crate::error::{CallError, ErrorClass};
 use crate::options::CallOptions;
 

@@ -2,6 +2,7 @@
 
 pub mod histogram;
 pub mod metrics;
+mod observed;
 
 use std::sync::Arc;
 use std::time::Duration;

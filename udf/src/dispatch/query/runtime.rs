@@ -1,6 +1,6 @@
 //! [`FarcallRuntime`], what outlives a query: limiters, clients, caches and stores.
 
-use std::any::{Any, TypeId};
+use std::any::Any;
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::adapt::any::AsyncFunction;
 use crate::contract::context::Parameters;
 use crate::contract::estimate::Estimate;
 use crate::contract::lookup::LOOKUP_GROUP;
-use crate::dispatch::full::cache::FullCache;
+use crate::contract::resources::Resources;
 use crate::dispatch::limits::{Limiter, Limits};
 use crate::dispatch::meters::metrics::CallMetrics;
 use crate::dispatch::query::site::CallSite;
@@ -37,8 +37,7 @@ pub struct FarcallRuntime {
     limiters: Mutex<HashMap<LimiterKey, Arc<Limiter>>>,
     totals: Mutex<BTreeMap<String, Arc<CallMetrics>>>,
     partial_caches: Mutex<Caches<PartialCache>>,
-    full_caches: Mutex<Caches<FullCache>>,
-    resources: Mutex<HashMap<TypeId, Arc<dyn Any + Send + Sync>>>,
+    resources: Arc<Resources>,
     /// Queries that run, or whose functions are closing.
     queries: watch::Sender<usize>,
     /// Queries that were ever started.
@@ -110,7 +109,7 @@ impl FarcallRuntime {
     pub fn observed(&self, function: &AsyncFunction) -> Estimate {
         let name = function.tried().unwrap_or(function).name();
         let totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
-        totals.get(name).map(|counted| Estimate::observed(counted)).unwrap_or_default()
+        totals.get(name).map(|counted| counted.estimate()).unwrap_or_default()
     }
 
     /// Returns what was counted of each function by name, over queries that ended and that run.
@@ -133,38 +132,26 @@ impl FarcallRuntime {
         let is_lookup = site.function().declaration().option_group() == Some(LOOKUP_GROUP);
         let totals = self.totals_of(site.function().name());
         let mut caches = self.partial_caches.lock().unwrap_or_else(PoisonError::into_inner);
-        caches.get(CacheKey::new(site, fields, parameters, limits), || {
-            PartialCache::new(limits, is_lookup, totals)
-        })
+        caches.get(
+            CacheKey::new(site.function(), site.data_type(), fields, parameters, limits),
+            || PartialCache::new(limits, is_lookup, totals),
+        )
     }
 
-    /// Returns the cache that holds a call site's lookup table as a whole, made at its first use.
-    pub(crate) fn full_cache(
-        &self,
-        site: &CallSite,
-        fields: &[FieldRef],
-        parameters: &Parameters,
-    ) -> Arc<FullCache> {
-        let limits = CacheLimits::full(site.options());
-        let mut caches = self.full_caches.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = CacheKey::new(site, fields, parameters, limits);
-        caches.get(key, || FullCache::new(limits))
+    /// Returns what functions share over queries: clients, pools.
+    pub fn resources(&self) -> &Arc<Resources> {
+        &self.resources
     }
 
     /// Returns the one `T` of this runtime, made at its first use: an HTTP client, for instance.
+    ///
+    /// # Errors
+    /// What `make` fails with.
     pub fn resource<T, E>(&self, make: impl FnOnce() -> Result<T, E>) -> Result<Arc<T>, E>
     where
         T: Any + Send + Sync,
     {
-        let mut resources = self.resources.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(found) = resources.get(&TypeId::of::<T>())
-            && let Ok(resource) = Arc::clone(found).downcast::<T>()
-        {
-            return Ok(resource);
-        }
-        let resource = Arc::new(make()?);
-        resources.insert(TypeId::of::<T>(), Arc::clone(&resource) as Arc<dyn Any + Send + Sync>);
-        Ok(resource)
+        self.resources.resource(make)
     }
 }
 
@@ -186,14 +173,6 @@ mod tests {
         assert!(futures::FutureExt::now_or_never(runtime.idle()).is_none());
         drop(second);
         runtime.idle().await;
-    }
-
-    #[test]
-    fn makes_a_resource_once() {
-        let runtime = FarcallRuntime::new();
-        let first = runtime.resource(|| Ok::<_, ()>(String::from("client"))).unwrap();
-        let second = runtime.resource(|| Err::<String, _>(())).unwrap();
-        assert!(Arc::ptr_eq(&first, &second));
     }
 
     #[test]

@@ -20,6 +20,7 @@ use crate::adapt::any::AsyncFunction;
 use crate::adapt::tried::value_field;
 use crate::contract::context::{FunctionContext, Parameters};
 use crate::contract::conversion::panicked;
+use crate::contract::opened::Opened;
 use crate::dispatch::limits::Limits;
 use crate::dispatch::limits::key_gate::KeyGate;
 use crate::dispatch::limits::queue::Priority;
@@ -224,13 +225,11 @@ impl QueryScope {
 
     /// Makes what a function is told about the query; `cancellation` ends what it begins.
     pub(crate) fn function_context(&self, cancellation: CancellationToken) -> FunctionContext {
-        FunctionContext {
-            query_id: Arc::clone(&self.query_id),
-            runtime: Arc::clone(&self.runtime),
-            cancellation,
-            parameters: Arc::clone(&self.parameters),
-            config: Arc::clone(&self.config),
-        }
+        let resources = Arc::clone(self.runtime.resources());
+        FunctionContext::new(Arc::clone(&self.query_id), resources)
+            .with_cancellation(cancellation)
+            .with_parameters(Arc::clone(&self.parameters))
+            .with_config(Arc::clone(&self.config))
     }
 
     /// Opens a function if this query has not done so yet.
@@ -260,10 +259,9 @@ impl Drop for QueryScope {
     fn drop(&mut self) {
         self.cancellation.cancel();
         let functions = self.functions.get_mut().unwrap_or_else(PoisonError::into_inner);
-        let opened: Vec<AsyncFunction> = functions
+        let opened: Vec<(AsyncFunction, Opened)> = functions
             .values()
-            .filter(|function| function.is_open())
-            .map(|function| function.function.clone())
+            .filter_map(|function| Some((function.function.clone(), function.opened()?)))
             .collect();
         if opened.is_empty() {
             return;
@@ -274,8 +272,8 @@ impl Drop for QueryScope {
         let Some(handle) = self.handle.take() else { return };
         handle.spawn(async move {
             let _running = running;
-            for function in opened {
-                let close = AssertUnwindSafe(function.close()).catch_unwind();
+            for (function, opened) in opened {
+                let close = AssertUnwindSafe(function.close(opened)).catch_unwind();
                 match tokio::time::timeout(CLOSE_DEADLINE, close).await {
                     Ok(Ok(Ok(()))) => {}
                     Ok(Ok(Err(error))) => tracing::warn!(%error, "closing a function failed"),

@@ -12,6 +12,7 @@ use futures::future::{BoxFuture, Shared};
 use tokio::sync::Semaphore;
 
 use crate::adapt::any::AsyncFunction;
+use crate::contract::opened::Opened;
 use crate::dispatch::limits::Limiter;
 use crate::dispatch::limits::key_gate::KeyGate;
 use crate::dispatch::limits::queue::Priority;
@@ -21,8 +22,8 @@ use crate::dispatch::stores::memo::Memo;
 use crate::error::CallError;
 use crate::options::CallOptions;
 
-/// A function being opened, shared by all who wait for it.
-pub(crate) type Opening = Shared<BoxFuture<'static, Result<(), CallError>>>;
+/// What a function opens, shared by all who wait for it.
+pub(crate) type Opening = Shared<BoxFuture<'static, Result<Opened, CallError>>>;
 
 /// A function within one query: opened once, with the answers given so far.
 pub(crate) struct OpenedFunction {
@@ -53,8 +54,9 @@ impl OpenedFunction {
         Arc::clone(memo)
     }
 
-    pub(crate) fn is_open(&self) -> bool {
-        matches!(self.open.get().and_then(Shared::peek), Some(Ok(())))
+    /// Returns what the function opened for this query; `None` before it is open.
+    pub(crate) fn opened(&self) -> Option<Opened> {
+        self.open.get().and_then(Shared::peek)?.as_ref().ok().cloned()
     }
 }
 

@@ -10,8 +10,8 @@ use tokio::time::Instant;
 use crate::adapt::any::AsyncFunction;
 use crate::contract::args::ArgBatch;
 use crate::contract::sizes::RowBytes;
+use crate::dispatch::clock::after;
 use crate::dispatch::request::runs::CallRuns;
-use crate::dispatch::request::timeout::after;
 use crate::options::CallOptions;
 
 /// A request that is ready to be sent.

@@ -27,6 +27,7 @@ use crate::contract::answer::BatchAnswer;
 use crate::contract::args::ArgBatch;
 use crate::contract::context::CallContext;
 use crate::contract::conversion::{conversion, panicked};
+use crate::dispatch::clock::after;
 use crate::dispatch::limits::Outcome;
 use crate::dispatch::query::scope::QueryScope;
 use crate::dispatch::query::site::CallSite;
@@ -34,7 +35,7 @@ use crate::dispatch::request::attempts::{Attempts, Failure, Verdict};
 use crate::dispatch::request::miss::{mark_misses, missed};
 use crate::dispatch::request::replace::{fallback, fit, is_timeout, replacement};
 use crate::dispatch::request::runs::CallRuns;
-use crate::dispatch::request::timeout::{Attempt, after, within};
+use crate::dispatch::request::timeout::{Attempt, within};
 use crate::error::CallError;
 
 /// A request on its way.
@@ -362,6 +363,8 @@ pub(crate) fn call_context(
         span: tracing::Span::current(),
         parameters: Arc::clone(scope.parameters()),
         config: Arc::clone(scope.config()),
+        // Requests leave only after the function was opened.
+        opened: site.function.opened().unwrap_or_default(),
     }
 }
 

@@ -7,7 +7,6 @@ use arrow::datatypes::{DataType, FieldRef};
 
 use crate::adapt::any::AsyncFunction;
 use crate::contract::context::Parameters;
-use crate::dispatch::query::site::CallSite;
 use crate::dispatch::stores::cache::CacheLimits;
 
 /// Caches of one function: of its versions, of what queries read of a lookup table, of several
@@ -30,14 +29,15 @@ pub(crate) struct CacheKey {
 
 impl CacheKey {
     pub(crate) fn new(
-        site: &CallSite,
+        function: &AsyncFunction,
+        answer: &DataType,
         fields: &[FieldRef],
         parameters: &Parameters,
         limits: CacheLimits,
     ) -> Self {
         let types = fields.iter().map(|field| field.data_type().clone());
-        let types = types.chain([site.data_type().clone()]).collect();
-        let (function, parameters) = (site.function().clone(), Arc::clone(parameters));
+        let types = types.chain([answer.clone()]).collect();
+        let (function, parameters) = (function.clone(), Arc::clone(parameters));
         Self { function, types, parameters, limits }
     }
 }

@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
-use datafusion_common::{Result, plan_err};
+use datafusion_common::Result;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 
-use crate::adapt::any::AsyncFunction;
 use crate::contract::context::FunctionContext;
 use crate::contract::lookup::LookupScan;
 use crate::error::CallError;
-use crate::options::CallOptions;
-use crate::options::words::Cache;
 
 /// Makes what reads a lookup table whole.
 ///
@@ -90,23 +87,5 @@ impl LookupReader {
 impl fmt::Debug for LookupReader {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LookupReader").field("table", &self.table).finish_non_exhaustive()
-    }
-}
-
-/// Checks that what is to be cached as a whole is a lookup table that can be read.
-///
-/// # Errors
-/// A planning error that names the function, or the table and its connector, and what is accepted.
-pub fn check_cache(function: &AsyncFunction, options: &CallOptions) -> Result<()> {
-    if options.cache() != Cache::Full {
-        return Ok(());
-    }
-    let declaration = function.tried().unwrap_or(function).declaration();
-    match declaration.reader() {
-        Some(reader) => reader().map(|_| ()),
-        None => plan_err!(
-            "{}: option 'cache': 'full' is for lookup tables, accepted are 'none', 'partial'",
-            declaration.name()
-        ),
     }
 }
