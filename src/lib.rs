@@ -20,3 +20,18 @@ pub use farcall_udf as udf;
 pub use query_planner::FarcallQueryPlanner;
 pub use session::{FarcallSession, FarcallSessionBuilder};
 pub use streams::{AsyncDataStream, BatchCall};
+
+/// The Rust of the documentation, as doc tests; tests/it/docs.rs runs the rest of it.
+#[cfg(doctest)]
+mod documentation {
+    #[doc = include_str!("../README.md")]
+    mod readme {}
+    #[doc = include_str!("../docs/errors.md")]
+    mod errors {}
+    #[doc = include_str!("../docs/rust.md")]
+    mod rust {}
+    #[doc = include_str!("../docs/table-functions.md")]
+    mod table_functions {}
+    #[doc = include_str!("../docs/testing-plans.md")]
+    mod testing_plans {}
+}
