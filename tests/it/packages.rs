@@ -1,11 +1,11 @@
 //! The packages farcall is made of, against `deny.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use serde_json::Value;
 
 use crate::support::root::root;
+use crate::support::workspace::{metadata, text};
 
 /// Network and TLS packages, none of which the two lower crates may reach.
 const NETWORK: [&str; 4] = ["axum", "hyper", "reqwest", "rustls"];
@@ -155,21 +155,4 @@ fn reached(metadata: &Value, member: &str) -> BTreeSet<String> {
 fn packages() -> impl Iterator<Item = Value> {
     let Value::Array(packages) = metadata()["packages"].take() else { panic!("no packages") };
     packages.into_iter()
-}
-
-/// Asks cargo for the packages of this platform, which are the ones that have been downloaded.
-fn metadata() -> Value {
-    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["metadata", "--format-version", "1", "--locked", "--offline"]);
-    if cfg!(target_os = "linux") {
-        command.args(["--filter-platform", &platform]);
-    }
-    let output = command.current_dir(root()).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or_else(|| panic!("no text {key}"))
 }

@@ -12,7 +12,9 @@ pub mod root;
 pub mod rules;
 #[path = "server.rs"]
 pub mod server;
+pub mod sources;
 pub mod store;
 pub mod tables;
 pub mod threads;
 pub mod twins;
+pub mod workspace;
