@@ -12,6 +12,7 @@ mod concurrency;
 mod costs;
 mod docs;
 mod explain;
+mod exports;
 mod faults;
 mod functions;
 mod generator;

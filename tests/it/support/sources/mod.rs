@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use syn::Item;
 
 pub use names::Found;
-pub use read::{imports, paths_in, read_crate, workspace_crates};
+pub use read::{
+    attributes, ident, imports, is_hidden, is_test, paths_in, read_crate, workspace_crates,
+    workspace_libraries,
+};
 
 /// A library or a program: its root module first, then the modules below it.
 pub struct Crate {
@@ -28,7 +31,7 @@ pub struct Module {
     /// The file, from the root of the repository.
     pub file: String,
     pub items: Vec<Item>,
-    uses: Vec<Import>,
+    pub uses: Vec<Import>,
 }
 
 /// One name of a `use` declaration.
@@ -36,8 +39,9 @@ pub struct Module {
 pub struct Import {
     /// The path as it is written, without the last part if that is `*`.
     pub path: Vec<String>,
-    /// The name by which it is known here; `None` for `*`, `_` for none.
+    /// The name by which it is known here: `_` for none, `None` for `*`.
     pub name: Option<String>,
+    /// Whether others may use it from here, and are told.
     pub is_public: bool,
 }
 

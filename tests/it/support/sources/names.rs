@@ -2,9 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use syn::Item;
-
-use super::{Crate, Module};
+use super::{Crate, Module, ident};
 
 /// What a path names.
 #[derive(Clone, Copy)]
@@ -73,15 +71,15 @@ impl Crate {
         name: &str,
         seen: &mut Seen,
     ) -> Option<(Found<'c>, String)> {
-        if !seen.insert((module.path.clone(), name.to_owned())) {
-            return None;
-        }
         let child: Vec<String> = module.path.iter().cloned().chain([name.to_owned()]).collect();
         if let Some(child) = self.module(&child) {
             return Some((Found::Module(child), name.to_owned()));
         }
-        if module.items.iter().any(|item| declares(item, name)) {
+        if module.items.iter().any(|item| ident(item).is_some_and(|declared| declared == name)) {
             return Some((Found::Item(module), name.to_owned()));
+        }
+        if !seen.insert((module.path.clone(), name.to_owned())) {
+            return None;
         }
         let named = module.uses.iter().find(|import| import.name.as_deref() == Some(name));
         if let Some(import) = named {
@@ -97,24 +95,4 @@ impl Crate {
         }
         None
     }
-}
-
-fn declares(item: &Item, name: &str) -> bool {
-    let declared = match item {
-        Item::Const(item) => &item.ident,
-        Item::Enum(item) => &item.ident,
-        Item::Fn(item) => &item.sig.ident,
-        Item::Macro(item) => match &item.ident {
-            Some(ident) => ident,
-            None => return false,
-        },
-        Item::Static(item) => &item.ident,
-        Item::Struct(item) => &item.ident,
-        Item::Trait(item) => &item.ident,
-        Item::TraitAlias(item) => &item.ident,
-        Item::Type(item) => &item.ident,
-        Item::Union(item) => &item.ident,
-        _ => return false,
-    };
-    declared == name
 }

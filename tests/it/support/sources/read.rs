@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use proc_macro2::TokenStream;
+use quote::ToTokens;
 use syn::punctuated::Punctuated;
 use syn::{Attribute, Expr, Item, ItemMod, ItemUse, Lit, Meta, Token, UseTree, Visibility};
 
@@ -14,10 +15,17 @@ use crate::support::workspace::{Target, targets};
 
 /// Reads every library and program of the workspace.
 pub fn workspace_crates() -> Vec<Crate> {
+    targets().iter().map(read_target).collect()
+}
+
+/// Reads every library of the workspace.
+pub fn workspace_libraries() -> Vec<Crate> {
+    targets().iter().filter(|target| target.is_library).map(read_target).collect()
+}
+
+fn read_target(target: &Target) -> Crate {
     let text = |file: &str| std::fs::read_to_string(root().join(file)).ok();
-    let read =
-        |Target { package, name, file, .. }: Target| read_crate(&package, &name, &file, &text);
-    targets().into_iter().map(read).collect()
+    read_crate(&target.package, &target.name, &target.file, &text)
 }
 
 /// Reads a crate from the file of its root module; `text` gives the text of a file if there is one.
@@ -51,7 +59,8 @@ impl Reader<'_> {
     }
 
     fn module(&mut self, path: Vec<String>, file: &str, folder: &str, items: Vec<Item>) {
-        let items = self.macros.expand_items(items.into_iter().filter(|item| !is_test(item)));
+        let items =
+            self.macros.expand_items(items.into_iter().filter(|item| !is_test(attributes(item))));
         let mut uses = Vec::new();
         for item in &items {
             if let Item::Use(item) = item {
@@ -106,9 +115,9 @@ fn named_file(attributes: &[Attribute]) -> Option<String> {
     })
 }
 
-/// Says whether an item is there in tests only.
-pub(super) fn is_test(item: &Item) -> bool {
-    attributes(item).iter().any(|attribute| {
+/// Says whether something with these attributes is there in tests only.
+pub fn is_test(attributes: &[Attribute]) -> bool {
+    attributes.iter().any(|attribute| {
         attribute.path().is_ident("cfg")
             && attribute.parse_args::<Meta>().is_ok_and(|condition| needs_test(&condition))
     })
@@ -124,7 +133,17 @@ fn needs_test(condition: &Meta) -> bool {
     }
 }
 
-fn attributes(item: &Item) -> &[Attribute] {
+/// Says whether `#[doc(hidden)]` is among the attributes.
+pub fn is_hidden(attributes: &[Attribute]) -> bool {
+    let mut docs = attributes.iter().filter(|attribute| attribute.path().is_ident("doc"));
+    docs.any(|doc| {
+        let words = doc.meta.to_token_stream().to_string();
+        doc.meta.require_list().is_ok() && words.contains("hidden")
+    })
+}
+
+/// Returns the attributes of an item.
+pub fn attributes(item: &Item) -> &[Attribute] {
     match item {
         Item::Const(item) => &item.attrs,
         Item::Enum(item) => &item.attrs,
@@ -145,10 +164,29 @@ fn attributes(item: &Item) -> &[Attribute] {
     }
 }
 
+/// Returns the name that an item declares.
+pub fn ident(item: &Item) -> Option<String> {
+    let ident = match item {
+        Item::Const(item) => &item.ident,
+        Item::Enum(item) => &item.ident,
+        Item::Fn(item) => &item.sig.ident,
+        Item::Macro(item) => item.ident.as_ref()?,
+        Item::Mod(item) => &item.ident,
+        Item::Static(item) => &item.ident,
+        Item::Struct(item) => &item.ident,
+        Item::Trait(item) => &item.ident,
+        Item::TraitAlias(item) => &item.ident,
+        Item::Type(item) => &item.ident,
+        Item::Union(item) => &item.ident,
+        _ => return None,
+    };
+    Some(ident.to_string())
+}
+
 /// Returns the names of a `use` declaration, one by one.
 pub fn imports(item: &ItemUse) -> Vec<Import> {
     let mut imports = Vec::new();
-    let is_public = matches!(item.vis, Visibility::Public(_));
+    let is_public = matches!(item.vis, Visibility::Public(_)) && !is_hidden(&item.attrs);
     let start = if item.leading_colon.is_some() { vec![String::new()] } else { vec![] };
     flatten(&item.tree, start, is_public, &mut imports);
     imports
