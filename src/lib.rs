@@ -6,6 +6,8 @@
 
 pub mod catalog;
 mod estimates;
+#[cfg(feature = "files")]
+pub mod files;
 pub mod metrics;
 pub mod plans;
 mod query_planner;

@@ -28,7 +28,7 @@ use tokio::runtime::Runtime;
 use crate::metrics_server::MetricsServer;
 
 pub use args::{Args, Command, Source};
-pub use farcall::catalog::files::{Files, session};
+pub use farcall::files::{Files, session};
 pub use output::{Encoder, Format};
 pub use runner::{Ended, Runner, message_of};
 pub use script::{Script, ScriptStatement};

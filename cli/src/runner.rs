@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::time::Instant;
 
 use datafusion::error::DataFusionError;
-use farcall::catalog::files::Files;
+use farcall::files::Files;
 use farcall::session::FarcallSession;
 use farcall::sql::Statement;
 use farcall::udf::CallError;
@@ -201,7 +201,7 @@ pub fn message_of(error: &DataFusionError) -> String {
 mod tests {
     use std::future::pending;
 
-    use farcall::catalog::files;
+    use farcall::files;
 
     use super::*;
 

@@ -3,7 +3,7 @@
 use std::io;
 
 use datafusion::error::DataFusionError;
-use farcall::catalog::files::{Files, session};
+use farcall::files::{Files, session};
 use farcall::session::FarcallSession;
 use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;

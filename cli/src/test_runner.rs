@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use datafusion::common::exec_datafusion_err;
 use datafusion::error::{DataFusionError, Result};
-use farcall::catalog::files::{Files, session};
+use farcall::files::{Files, session};
 use farcall::session::FarcallSession;
 use similar::TextDiff;
 

@@ -15,31 +15,9 @@ use farcall_udf::{
     ModelProvider, Recipe,
 };
 
+pub(crate) use crate::catalog::definition::ModelSpec;
 use crate::catalog::model_recipe::{self, RecipeModel};
 use crate::catalog::sql_text::{self, sql_name, sql_text};
-
-/// What CREATE MODEL says, before anything in it was checked.
-///
-/// `Debug` shows no option values: they may hold headers or keys.
-#[derive(Clone, PartialEq, Eq)]
-pub struct ModelSpec {
-    /// The model's name.
-    pub name: String,
-    /// The columns sent, in order.
-    pub input: Vec<FieldRef>,
-    /// The columns answered, in order.
-    pub output: Vec<FieldRef>,
-    /// What the model is for, in the user's words.
-    pub comment: Option<String>,
-    /// All of `WITH (..)`: `provider`, `version`, call options and the provider's own options.
-    pub options: BTreeMap<String, String>,
-}
-
-impl fmt::Debug for ModelSpec {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ModelSpec").field("name", &self.name).finish_non_exhaustive()
-    }
-}
 
 /// A model that can be called.
 ///

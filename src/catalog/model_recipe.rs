@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef};
-use datafusion::common::{exec_datafusion_err, plan_datafusion_err};
+use datafusion::common::plan_datafusion_err;
 use datafusion::error::Result;
 use farcall_connect::redact;
-use farcall_udf::{AsyncFunction, CallOptions, ModelDefinition, ModelProvider};
+use farcall_udf::{CallOptions, ModelDefinition, ModelProvider};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::catalog::model::{Model, ModelSpec};
+use crate::catalog::definition::ModelSpec;
 
 /// The kind of recipe that a model's function carries.
 pub const KIND: &str = "model";
@@ -81,7 +81,7 @@ impl RecipeModel {
         Ok(format!("{:016x}", xxh3_64(&bytes)))
     }
 
-    fn into_spec(self) -> Result<ModelSpec> {
+    pub(crate) fn into_spec(self) -> Result<ModelSpec> {
         let Self { name, provider, version, input, output, options, call_options, .. } = self;
         let mut options = options;
         options.extend(call_options);
@@ -111,28 +111,13 @@ impl RecipeColumn {
     }
 }
 
-/// Rebuilds a model's function from the bytes of its recipe.
-///
-/// # Errors
-/// An execution error when the bytes are no model, a planning error when this process lacks the
-/// provider or refuses an option.
-pub fn rebuild(bytes: &[u8], providers: &[Arc<dyn ModelProvider>]) -> Result<AsyncFunction> {
-    // The parser's message is left out: it may quote from the bytes.
-    let recipe: RecipeModel = serde_json::from_slice(bytes).map_err(|error| {
-        exec_datafusion_err!(
-            "the recipe of a model cannot be read at line {}, column {}",
-            error.line(),
-            error.column()
-        )
-    })?;
-    Ok(Model::try_new(recipe.into_spec()?, providers)?.function().clone())
-}
-
 #[cfg(test)]
 mod tests {
+    use crate::catalog::Model;
     use datafusion::arrow::datatypes::{Fields, IntervalUnit, TimeUnit};
 
     use super::*;
+    use crate::catalog::rebuild::rebuild_model;
     use crate::catalog::testing::{TestProvider, field, spec, with};
 
     #[test]
@@ -143,7 +128,7 @@ mod tests {
         let sent = model.function();
         let recipe = sent.declaration().recipe().unwrap();
         assert_eq!(recipe.kind, KIND);
-        let rebuilt = rebuild(&recipe.bytes, &providers()).unwrap();
+        let rebuilt = rebuild_model(&recipe.bytes, &providers()).unwrap();
         assert_eq!(&rebuilt, sent);
         assert_eq!(rebuilt.declaration().options(), sent.declaration().options());
         assert_eq!(rebuilt.declaration().version(), sent.declaration().version());
@@ -197,7 +182,7 @@ mod tests {
 
     #[test]
     fn bytes_that_are_no_model_are_refused_without_quoting_them() {
-        let error = rebuild(b"{\"hush\": 1}", &providers()).unwrap_err().to_string();
+        let error = rebuild_model(b"{\"hush\": 1}", &providers()).unwrap_err().to_string();
         assert!(error.contains("recipe of a model cannot be read at line 1"), "{error}");
         assert!(!error.contains("hush"), "{error}");
     }
@@ -206,7 +191,7 @@ mod tests {
     fn a_process_without_the_provider_says_so() {
         let model = build(spec("m"));
         let recipe = model.function().declaration().recipe().unwrap();
-        let error = rebuild(&recipe.bytes, &[]).unwrap_err().to_string();
+        let error = rebuild_model(&recipe.bytes, &[]).unwrap_err().to_string();
         assert!(error.contains("model m: no provider 'test', accepted are none"), "{error}");
     }
 

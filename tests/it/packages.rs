@@ -9,19 +9,15 @@ use crate::support::workspace::{members, metadata, text};
 
 /// Which members a member may import, for tests too: to the right of udf and never back.
 ///
-/// When the crates of the house are there, these lines take the place of the one of `farcall`:
-/// ```text
-/// ("farcall-exec", &["farcall-planner", "farcall-udf"]),
-/// ("farcall-connect", &["farcall-udf"]),
-/// ("farcall", &["farcall-connect", "farcall-exec", "farcall-planner", "farcall-udf"]),
-/// ("farcall-cli", &["farcall"]),
-/// ```
 /// With their issues: `("farcall-store", &["farcall-udf"])`, which farcall-cli may import, and
 /// `("farcall-python", &["farcall", "farcall-cli", "farcall-store"])`.
 const IMPORTS: &[(&str, &[&str])] = &[
     ("farcall-udf", &[]),
     ("farcall-planner", &["farcall-udf"]),
-    ("farcall", &["farcall-planner", "farcall-udf"]),
+    ("farcall-exec", &["farcall-planner", "farcall-udf"]),
+    ("farcall-connect", &["farcall-udf"]),
+    ("farcall", &["farcall-connect", "farcall-exec", "farcall-planner", "farcall-udf"]),
+    ("farcall-cli", &["farcall"]),
 ];
 
 /// Members that may import what they like: nobody imports them.
@@ -140,6 +136,33 @@ fn members_import_only_what_the_table_allows() {
     let lines = IMPORTS.iter().flat_map(|(name, allowed)| [name].into_iter().chain(*allowed));
     for name in lines.chain(&FREE) {
         assert!(names.contains(name), "the table names {name}, which is no member");
+    }
+}
+
+#[test]
+fn farcall_without_features_knows_no_network_and_no_program() {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "-p", "farcall", "--no-default-features"])
+        .args(["-e", "normal", "--prefix", "none", "--format", "{p}"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let packages = String::from_utf8(tree.stdout).unwrap();
+    let packages: BTreeSet<&str> =
+        packages.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(packages.contains("datafusion"), "{packages:?}");
+    for refused in [
+        "reqwest",
+        "hyper",
+        "redis",
+        "tokio-postgres",
+        "axum",
+        "rustyline",
+        "clap",
+        "indicatif",
+        "vader-sentimental",
+    ] {
+        assert!(!packages.contains(refused), "farcall without features depends on {refused}");
     }
 }
 

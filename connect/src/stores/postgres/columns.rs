@@ -4,7 +4,7 @@ use arrow::datatypes::DataType;
 use tokio_postgres::types::Type;
 
 use super::types::{ColumnType, Wire};
-use crate::stores::postgres::statement::named;
+use crate::stores::postgres::names::named;
 
 /// A column of the table, as it was declared and as the server has it.
 #[derive(Debug, Clone)]

@@ -2,7 +2,6 @@
 
 use std::error::Error;
 use std::hash::{BuildHasher, Hash, Hasher};
-use std::ops::Range;
 
 use arrow::array::{
     Array, ArrayRef, ArrowPrimitiveType, AsArray, GenericByteArray, GenericByteViewArray,
@@ -22,11 +21,6 @@ use super::numeric;
 use super::types::Wire;
 use crate::stores::postgres::columns::{KeyPart, KeyText};
 use crate::stores::postgres::epoch::{date, timestamp};
-
-/// The dates that the server has, in its own days: from 4714-11-24 BC to 5874897-12-31.
-pub(crate) const DATES: Range<i32> = -2_451_545..2_145_031_949;
-/// The times that the server has, in its own microseconds: from that day to the end of 294276.
-pub(crate) const TIMESTAMPS: Range<i64> = -211_813_488_000_000_000..9_223_371_331_200_000_000;
 
 /// One column of keys as values of the server.
 #[derive(Debug, Default)]

@@ -71,3 +71,11 @@ impl std::fmt::Display for TableName {
         f.write_str(&self.0.join("."))
     }
 }
+
+/// How the table is called within a statement.
+pub(crate) const ALIAS: &str = "t";
+
+/// Names a column of the table in a statement.
+pub(crate) fn named(column: &str) -> String {
+    format!("{ALIAS}.{}", quoted(column))
+}

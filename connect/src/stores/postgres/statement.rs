@@ -5,10 +5,8 @@ use tokio_postgres::types::{Kind, Type};
 
 use super::filter;
 use crate::stores::postgres::columns::{KeyPart, ServerColumn};
-use crate::stores::postgres::names::{TableName, quoted};
+use crate::stores::postgres::names::{ALIAS, TableName, named};
 
-/// How the table is called within a statement.
-const ALIAS: &str = "t";
 /// How the keys are called where they have several columns.
 const KEYS: &str = "k";
 
@@ -16,10 +14,6 @@ const KEYS: &str = "k";
 pub(crate) fn describe(table: &TableName, columns: &[&str]) -> String {
     let columns: Vec<String> = columns.iter().map(|name| named(name)).collect();
     format!("SELECT {} FROM {} AS {ALIAS}", columns.join(", "), table.quoted())
-}
-
-pub(crate) fn named(column: &str) -> String {
-    format!("{ALIAS}.{}", quoted(column))
 }
 
 /// A statement and what its answer holds.
