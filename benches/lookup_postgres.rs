@@ -6,6 +6,9 @@
 
 #![allow(clippy::expect_used)]
 
+#[path = "../tests/it/support/root.rs"]
+#[allow(clippy::panic)]
+mod root;
 #[path = "../tests/it/support/store.rs"]
 #[allow(dead_code, clippy::panic, clippy::unwrap_used)]
 mod store;

@@ -1,6 +1,6 @@
 //! An async batch function from a trait: many rows in one request, errors for single rows.
 //!
-//! `cargo run --example batch_function`
+//! `cargo run -p farcall --example batch_function`
 
 use std::sync::Arc;
 use std::time::Duration;

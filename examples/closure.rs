@@ -1,6 +1,6 @@
 //! An async function from a closure: the short form.
 //!
-//! `cargo run --example closure`
+//! `cargo run -p farcall --example closure`
 
 use farcall::FarcallSession;
 use farcall::udf::{CallError, async_fn};

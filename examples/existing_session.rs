@@ -1,6 +1,6 @@
 //! farcall around a DataFusion session that exists already, with a function from a row-wise trait.
 //!
-//! `cargo run --example existing_session`
+//! `cargo run -p farcall --example existing_session`
 
 use arrow::datatypes::DataType;
 use async_trait::async_trait;

@@ -1,6 +1,6 @@
 //! A query's plans and calls as text that is the same on every machine, for a golden-file test.
 //!
-//! `cargo run --example plan_snapshot`
+//! `cargo run -p farcall --example plan_snapshot`
 
 use farcall::udf::{CallError, async_fn};
 use farcall::{FarcallSession, plans};

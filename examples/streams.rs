@@ -1,7 +1,7 @@
 //! Calls without SQL: a batch function applied to a data frame, in order, and to rows that are flowing
 //! already, as answers come.
 //!
-//! `cargo run --example streams`
+//! `cargo run -p farcall --example streams`
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,6 +1,6 @@
 //! An async table function: one row in, any number of rows out, joined by LATERAL.
 //!
-//! `cargo run --example table_function`
+//! `cargo run -p farcall --example table_function`
 
 use std::time::Duration;
 

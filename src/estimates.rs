@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use datafusion::config::ConfigOptions;
 use farcall_planner::Estimates;
-use farcall_udf::{AsyncUdf, Estimate, FarcallRuntime};
-
-use crate::config::FarcallConfig;
+use farcall_udf::{AsyncUdf, Estimate, FarcallConfig, FarcallRuntime};
 
 /// Knows what is declared at every level, and what the runtime counted of earlier queries.
 #[derive(Debug)]

@@ -10,15 +10,19 @@ use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
+use farcall_exec::{FarcallCodec, FunctionSource, physical_optimizer_rules};
 use farcall_planner::{EstimateCalls, LookupTables, Plain, SiteCounter};
-use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, LookupProvider, Recipe};
+use farcall_udf::{
+    AsyncFunction, AsyncUdf, FarcallRuntime, LookupConnector, LookupProvider, ModelProvider, Recipe,
+};
 
+use crate::catalog::lookups::LookupRegistry;
+use crate::catalog::table::CatalogLookups;
+use crate::catalog::{LOOKUP_RECIPE, MODEL_RECIPE, ModelRegistry, rebuild_lookup, rebuild_model};
 use crate::estimates::KnownCalls;
-use crate::exec::{FarcallCodec, FarcallQueryPlanner, FunctionSource, physical_optimizer_rules};
-use crate::lookup::{self, CatalogLookups, LookupConnector, LookupRegistry};
 use crate::metrics;
-use crate::models::{self, ModelProvider, ModelRegistry, RECIPE_KIND};
-use crate::sql::{self, Statement};
+use crate::query_planner::FarcallQueryPlanner;
+use crate::sql::{self, Statement, predict};
 
 /// A DataFusion session in which async functions and models may stand.
 ///
@@ -140,11 +144,11 @@ impl FarcallSessionBuilder {
         };
         let runtime = runtime.unwrap_or_default();
         let parameters = Arc::new(parameters);
-        providers.extend(crate::connect::providers());
+        providers.extend(farcall_connect::providers());
         let models = Arc::new(ModelRegistry::new(providers));
         let tables: Arc<dyn LookupTables> = Arc::new(CatalogLookups);
-        let plain = Arc::new(Plain::new(Arc::clone(&tables), models::is_predict));
-        let mut state = models::install(state, &models, &plain);
+        let plain = Arc::new(Plain::new(Arc::clone(&tables), predict::bind::is_predict));
+        let mut state = predict::install(state, &models, &plain);
         let hint = Arc::new(ScalarUDF::new_from_impl(sql::LookupHintUdf));
         state.scalar_functions().get_or_insert_default().push(hint);
         let sites = Arc::new(SiteCounter::default());
@@ -170,7 +174,7 @@ impl FarcallSessionBuilder {
         let context = SessionContext::new_with_state(state);
         context.register_relation_planner(Arc::new(sql::TableCallPlanner))?;
         metrics::register(&context, &runtime)?;
-        connectors.extend(crate::connect::lookup_connectors());
+        connectors.extend(farcall_connect::lookup_connectors());
         let lookups = Arc::new(LookupRegistry::new(
             connectors,
             Arc::clone(&runtime),
@@ -260,7 +264,7 @@ impl FarcallSession {
     /// use std::sync::Arc;
     /// use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
     /// use farcall::FarcallSession;
-    /// use farcall::connect::memory::MemoryLookup;
+    /// use farcall::connect::MemoryLookup;
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> datafusion::error::Result<()> {
@@ -343,8 +347,8 @@ impl FunctionSource for SessionFunctions {
 
     fn by_recipe(&self, recipe: &Recipe) -> Result<AsyncFunction> {
         match recipe.kind.as_str() {
-            RECIPE_KIND => models::rebuild(&recipe.bytes, self.models.providers()),
-            lookup::RECIPE_KIND => lookup::rebuild(&recipe.bytes, &self.lookups),
+            MODEL_RECIPE => rebuild_model(&recipe.bytes, self.models.providers()),
+            LOOKUP_RECIPE => rebuild_lookup(&recipe.bytes, &self.lookups),
             kind => plan_err!("a function of kind '{kind}' cannot be rebuilt here"),
         }
     }

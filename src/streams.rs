@@ -16,7 +16,7 @@ use datafusion::physical_expr::expressions::{Column as PhysicalColumn, cast};
 use datafusion::prelude::{DataFrame, SessionConfig};
 use farcall_udf::{AsyncUdf, Dispatcher, OutputMode, QueryScope};
 
-use crate::exec::{Credit, Driver, Lane};
+use farcall_exec::{Credit, Driver, Lane};
 
 pub use batch_call::BatchCall;
 

@@ -7,7 +7,7 @@ use farcall_udf::{CallMetrics, FarcallRuntime};
 use super::families::{Distribution, FAMILIES, Family, Reading};
 
 /// The format's name in a `Content-Type`.
-pub(super) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Writes what a runtime counted of its functions in Prometheus's text format, version 0.0.4.
 ///

@@ -1,10 +1,8 @@
 //! What a runtime counted of its functions, as a table and for Prometheus.
 
-mod exposition;
+pub(crate) mod exposition;
 mod families;
-mod server;
 mod table;
 
-pub use exposition::exposition;
-pub use server::{MetricsServer, serve};
+pub use exposition::{CONTENT_TYPE, exposition};
 pub(crate) use table::register;

@@ -36,13 +36,13 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::DataFrame;
+use farcall_exec::{AsyncCalcExec, ScopeRegistry};
 
-use crate::exec::{AsyncCalcExec, ScopeRegistry};
 use crate::session::FarcallSession;
+use text::StableText;
 
 pub use counts::CallCounts;
-use text::StableText;
-pub(crate) use text::section;
+pub use text::section;
 
 /// Plans a query and returns its plans as stable text, with the defaults of [`SnapshotOptions`].
 ///
@@ -225,7 +225,7 @@ impl PlanSnapshot {
     }
 
     /// Writes the plans that were asked for, each below its title.
-    pub(crate) fn sections(&self) -> String {
+    pub fn sections(&self) -> String {
         let plans = [("logical_plan", &self.logical), ("physical_plan", &self.physical)];
         let shown =
             plans.into_iter().filter_map(|(title, plan)| Some(section(title, plan.as_ref()?)));

@@ -133,7 +133,7 @@ fn value_length(text: &str) -> usize {
 }
 
 /// Writes a text indented below its title.
-pub(crate) fn section(title: &str, text: &str) -> String {
+pub fn section(title: &str, text: &str) -> String {
     let mut written = format!("{title}:\n");
     for line in text.lines() {
         written.push_str(format!("  {line}").trim_end());

@@ -12,7 +12,7 @@ use datafusion::logical_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSou
 use datafusion::sql::planner::{ParserOptions, SqlToRel};
 use datafusion::sql::sqlparser::ast::ColumnDef;
 
-use crate::sql::model_statement::normalize;
+use crate::sql::names::normalize;
 
 /// Returns the fields of the columns of `owner`, a model or a table.
 ///

@@ -11,15 +11,17 @@ use datafusion::logical_expr::{
 use datafusion::prelude::DataFrame;
 use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::Statement as AstStatement;
-use farcall_udf::CallError;
+use farcall_udf::{CallError, FarcallConfig};
 
-use crate::config::FarcallConfig;
-use crate::lookup::LookupSpec;
-use crate::models::{IfExists, ModelSpec, bind_models};
+use crate::catalog::lookup::LookupSpec;
+use crate::catalog::{IfExists, ModelSpec};
 use crate::session::FarcallSession;
-use crate::sql::lookup_statement::{CreateLookupTable, table_name, table_reference};
+use crate::sql::lookup_statement::CreateLookupTable;
 use crate::sql::model_statement::CreateModel;
-use crate::sql::{Statement, columns, lookup_hint, predict_call, show, system_time, table_call};
+use crate::sql::names::{table_name, table_reference};
+use crate::sql::predict::bind::bind_models;
+use crate::sql::predict::call;
+use crate::sql::{Statement, columns, lookup_hint, show, system_time, table_call};
 
 /// Runs a statement up to the point where its rows can be read.
 pub async fn execute(session: &FarcallSession, statement: Statement) -> Result<DataFrame> {
@@ -55,7 +57,7 @@ async fn query(session: &FarcallSession, mut statement: SqlStatement) -> Result<
     let context = session.context();
     // A view keeps the name of its model and looks it up when it is used.
     let written = is_view(&statement).then(|| statement.to_string());
-    predict_call::rewrite(&mut statement, session.models())?;
+    call::rewrite(&mut statement, session.models())?;
     system_time::check(&mut statement, context).await?;
     lookup_hint::rewrite(&mut statement)?;
     table_call::rewrite(&mut statement, context)?;
@@ -153,8 +155,9 @@ mod tests {
     use farcall_udf::CallOptions;
 
     use super::*;
-    use crate::lookup::CatalogLookups;
-    use crate::models::testing::{TestProvider, spec, with};
+    use crate::catalog::table::CatalogLookups;
+    use crate::catalog::testing::{TestProvider, spec, with};
+    use crate::sql::predict::install;
 
     const CREATE: &str = "CREATE MODEL m INPUT (text VARCHAR) OUTPUT (label VARCHAR, score DOUBLE)
         COMMENT 'why' WITH ('provider' = 'test', 'endpoint' = 'http://h/score', \
@@ -349,9 +352,9 @@ mod tests {
         let state = datafusion::execution::SessionStateBuilder::new()
             .with_default_features()
             .with_config(config);
-        let registry = crate::models::testing::registry();
-        let plain = Plain::new(Arc::new(CatalogLookups), crate::models::is_predict);
-        let state = crate::models::install(state, &registry, &Arc::new(plain)).build();
+        let registry = crate::catalog::testing::registry();
+        let plain = Plain::new(Arc::new(CatalogLookups), crate::sql::predict::bind::is_predict);
+        let state = install(state, &registry, &Arc::new(plain)).build();
         let shown = FarcallConfig::of(state.config_options()).entries();
         let mode = shown.iter().find(|entry| entry.key == "farcall.async_scalar.mode").unwrap();
         assert_eq!(mode.value.as_deref(), Some("sync"));

@@ -5,14 +5,9 @@
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
-use std::sync::LazyLock;
 
-use datafusion::arrow::datatypes::DataType;
-use datafusion::common::{internal_err, plan_err};
+use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::logical_expr::{
-    ColumnarValue, ScalarFunctionArgs, ScalarUDFImpl, Signature, Volatility,
-};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
     Ident, Select, TableAlias, TableFactor, TableWithJoins, VisitorMut,
@@ -22,11 +17,11 @@ use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use farcall_planner::LOOKUP_HINT;
 use farcall_udf::{CallError, CallOptions};
 
+use crate::catalog::sql_text::sql_text;
 use crate::sql::dialect::dialect;
-use crate::sql::model_statement::normalize;
+use crate::sql::names::normalize;
 use crate::sql::statement_parts::visit_queries;
 use crate::sql::table_call::called;
-use crate::sql::types::sql_text;
 
 /// The options of the hint, each with the call option that it sets.
 const OPTIONS: [(&str, &str); 18] = [
@@ -278,32 +273,6 @@ fn text_of(token: &Token) -> Option<&String> {
     match token {
         Token::SingleQuotedString(text) => Some(text),
         _ => None,
-    }
-}
-
-/// The condition that carries a hint; the planner takes it off before anything runs.
-#[derive(Debug, PartialEq, Eq, Hash)]
-pub(crate) struct LookupHintUdf;
-
-impl ScalarUDFImpl for LookupHintUdf {
-    fn name(&self) -> &str {
-        LOOKUP_HINT
-    }
-
-    fn signature(&self) -> &Signature {
-        // Volatile, so that it is neither evaluated beforehand nor moved away from its table.
-        static SIGNATURE: LazyLock<Signature> = LazyLock::new(|| {
-            Signature::exact(vec![DataType::Utf8, DataType::Utf8], Volatility::Volatile)
-        });
-        &SIGNATURE
-    }
-
-    fn return_type(&self, _: &[DataType]) -> Result<DataType> {
-        Ok(DataType::Boolean)
-    }
-
-    fn invoke_with_args(&self, _: ScalarFunctionArgs) -> Result<ColumnarValue> {
-        internal_err!("a LOOKUP hint was evaluated")
     }
 }
 

@@ -3,18 +3,15 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use datafusion::common::TableReference;
-use datafusion::sql::sqlparser::ast::{
-    ColumnDef, ColumnOption, Expr, Ident, ObjectName, TableConstraint,
-};
+use datafusion::sql::sqlparser::ast::{ColumnDef, ColumnOption, Expr, ObjectName, TableConstraint};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use crate::models::IfExists;
+use crate::catalog::IfExists;
 use crate::sql::Statement;
-use crate::sql::model_statement::{if_exists, normalize, options, skip};
-use crate::sql::parser::{error_at, take_word, unexpected, words_ahead};
+use crate::sql::names::normalize;
+use crate::sql::tokens::{error_at, if_exists, options, skip, take_word, unexpected, words_ahead};
 
 /// `CREATE EXTERNAL TABLE .. STORED AS LOOKUP`, before its types are known.
 ///
@@ -131,29 +128,11 @@ fn key(
     Ok(key)
 }
 
-/// Returns a table's name as messages show it.
-pub(crate) fn table_name(name: &ObjectName) -> String {
-    let parts: Vec<&Ident> = name.0.iter().filter_map(|part| part.as_ident()).collect();
-    parts.into_iter().map(normalize).collect::<Vec<_>>().join(".")
-}
-
-/// Returns a table as DataFusion's catalog is asked for it.
-pub(crate) fn table_reference(name: &ObjectName) -> TableReference {
-    let parts: Vec<String> =
-        name.0.iter().filter_map(|part| part.as_ident()).map(normalize).collect();
-    match parts.as_slice() {
-        [catalog, schema, table] => {
-            TableReference::full(catalog.as_str(), schema.as_str(), table.as_str())
-        }
-        [schema, table] => TableReference::partial(schema.as_str(), table.as_str()),
-        _ => TableReference::bare(parts.join(".")),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::sql;
+    use crate::sql::names::table_name;
 
     #[test]
     fn both_forms_are_read() {

@@ -5,20 +5,22 @@ mod columns;
 mod dialect;
 mod execute;
 mod lookup_hint;
+pub(crate) mod lookup_hint_udf;
 mod lookup_statement;
 mod model_statement;
+pub(crate) mod names;
 mod parser;
-mod predict_call;
+pub(crate) mod predict;
 mod relations;
 mod setting;
 mod show;
 mod statement_parts;
 mod system_time;
 mod table_call;
-pub(crate) mod types;
+pub(crate) mod tokens;
 
+pub(crate) use crate::sql::lookup_hint_udf::LookupHintUdf;
 pub use execute::execute;
-pub(crate) use lookup_hint::LookupHintUdf;
 pub use lookup_statement::CreateLookupTable;
 pub use model_statement::CreateModel;
 pub use parser::parse;
@@ -54,7 +56,7 @@ pub enum Statement {
     },
     /// `SET` of an option of farcall's, or of one of its synonyms.
     Set {
-        /// The option as [`crate::config::FarcallConfig`] knows it, without `farcall.`.
+        /// The option as [`farcall_udf::FarcallConfig`] knows it, without `farcall.`.
         key: String,
         /// The option as the user wrote it.
         written: String,
@@ -63,7 +65,7 @@ pub enum Statement {
     },
     /// `RESET` of an option of farcall's, or of one of its synonyms.
     Reset {
-        /// The option as [`crate::config::FarcallConfig`] knows it, without `farcall.`.
+        /// The option as [`farcall_udf::FarcallConfig`] knows it, without `farcall.`.
         key: String,
         /// The option as the user wrote it.
         written: String,

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use datafusion::sql::sqlparser::ast::{ColumnDef, ColumnOption, Ident, ObjectName};
+use datafusion::sql::sqlparser::ast::{ColumnDef, ColumnOption, ObjectName};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
-use crate::models::IfExists;
+use crate::catalog::IfExists;
 use crate::sql::Statement;
-use crate::sql::parser::{error_at, take_word, unexpected, word_ahead, words_ahead};
+use crate::sql::names::{dotted, normalize};
+use crate::sql::tokens::{
+    error_at, if_exists, options, skip, take_word, text, unexpected, words_ahead,
+};
 
 /// `CREATE MODEL`, before its types are known.
 ///
@@ -73,46 +76,12 @@ pub(crate) fn parse(parser: &mut Parser<'_>) -> Result<Option<Statement>, Parser
     Ok(Some(statement))
 }
 
-pub(crate) fn skip(parser: &mut Parser<'_>, tokens: usize) {
-    for _ in 0..tokens {
-        parser.advance_token();
-    }
-}
-
-/// Unquoted names are folded to lower case, as DataFusion does it.
-pub(crate) fn normalize(ident: &Ident) -> String {
-    match ident.quote_style {
-        Some(_) => ident.value.clone(),
-        None => ident.value.to_lowercase(),
-    }
-}
-
-/// Returns a dotted name as models are registered under it.
-pub(crate) fn dotted<'i>(parts: impl IntoIterator<Item = &'i Ident>) -> String {
-    parts.into_iter().map(normalize).collect::<Vec<_>>().join(".")
-}
-
 fn model_name(parser: &mut Parser<'_>) -> Result<String, ParserError> {
     if !matches!(parser.peek_token_ref().token, Token::Word(_)) {
         return Err(unexpected("a model's name", parser));
     }
     let ObjectName(parts) = parser.parse_object_name(false)?;
     Ok(dotted(parts.iter().filter_map(|part| part.as_ident())))
-}
-
-/// Reads IF NOT EXISTS and says what it means beside OR REPLACE.
-pub(crate) fn if_exists(
-    parser: &mut Parser<'_>,
-    or_replace: bool,
-) -> Result<IfExists, ParserError> {
-    let start = parser.peek_token_ref().span.start;
-    let if_not_exists = parser.parse_keywords(&[Keyword::IF, Keyword::NOT, Keyword::EXISTS]);
-    match (or_replace, if_not_exists) {
-        (true, true) => Err(error_at("OR REPLACE and IF NOT EXISTS exclude each other", start)),
-        (true, false) => Ok(IfExists::Replace),
-        (false, true) => Ok(IfExists::Keep),
-        (false, false) => Ok(IfExists::Fail),
-    }
 }
 
 fn create_model(parser: &mut Parser<'_>, or_replace: bool) -> Result<CreateModel, ParserError> {
@@ -125,17 +94,6 @@ fn create_model(parser: &mut Parser<'_>, or_replace: bool) -> Result<CreateModel
     let options =
         if take_word(parser, "WITH") { options(parser, "WITH")? } else { BTreeMap::new() };
     Ok(CreateModel { if_exists, name, input, output, comment, options })
-}
-
-fn text(parser: &mut Parser<'_>, expected: &str) -> Result<String, ParserError> {
-    match &parser.peek_token_ref().token {
-        Token::SingleQuotedString(text) => {
-            let text = text.clone();
-            parser.advance_token();
-            Ok(text)
-        }
-        _ => Err(unexpected(expected, parser)),
-    }
 }
 
 fn columns(parser: &mut Parser<'_>, part: &str) -> Result<Vec<ColumnDef>, ParserError> {
@@ -183,62 +141,6 @@ fn check_column(column: &ColumnDef, earlier: &[ColumnDef], part: &str) -> Result
         }
     }
     Ok(())
-}
-
-/// Reads the options behind WITH, or behind OPTIONS, where DataFusion wants no `=`.
-pub(crate) fn options(
-    parser: &mut Parser<'_>,
-    clause: &str,
-) -> Result<BTreeMap<String, String>, ParserError> {
-    let mut options = BTreeMap::new();
-    if !parser.consume_token(&Token::LParen) {
-        return Err(unexpected(&format!("{clause} ('option' = 'value', ..)"), parser));
-    }
-    if parser.consume_token(&Token::RParen) {
-        return Ok(options);
-    }
-    loop {
-        let start = parser.peek_token_ref().span.start;
-        let name = match word_ahead(parser, 0) {
-            Some(word) => {
-                let word = word.to_lowercase();
-                parser.advance_token();
-                word
-            }
-            None => text(parser, "an option's name")?,
-        };
-        if !parser.consume_token(&Token::Eq) && clause == "WITH" {
-            return Err(unexpected(&format!("= after option '{name}'"), parser));
-        }
-        let value = option_value(parser, &name)?;
-        if options.contains_key(&name) {
-            return Err(error_at(format_args!("option '{name}' stands twice in {clause}"), start));
-        }
-        options.insert(name, value);
-        if parser.consume_token(&Token::RParen) {
-            return Ok(options);
-        }
-        if !parser.consume_token(&Token::Comma) {
-            return Err(unexpected("',' or ')' after an option", parser));
-        }
-    }
-}
-
-fn option_value(parser: &mut Parser<'_>, name: &str) -> Result<String, ParserError> {
-    let sign = if parser.consume_token(&Token::Minus) { "-" } else { "" };
-    let value = match &parser.peek_token_ref().token {
-        Token::SingleQuotedString(text) if sign.is_empty() => text.clone(),
-        Token::Number(digits, _) => format!("{sign}{digits}"),
-        Token::Word(word)
-            if sign.is_empty()
-                && ["true", "false"].contains(&word.value.to_lowercase().as_str()) =>
-        {
-            word.value.to_lowercase()
-        }
-        _ => return Err(unexpected(&format!("a text as value of option '{name}'"), parser)),
-    };
-    parser.advance_token();
-    Ok(value)
 }
 
 #[cfg(test)]

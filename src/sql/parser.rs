@@ -1,12 +1,13 @@
 //! Reads a script: farcall's own statements by looking ahead, everything else by DataFusion.
 
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::sql::parser::{DFParser, DFParserBuilder};
-use datafusion::sql::sqlparser::parser::{Parser, ParserError};
-use datafusion::sql::sqlparser::tokenizer::{Location, Token, Tokenizer};
+use datafusion::sql::sqlparser::parser::ParserError;
+use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 
 use crate::sql::dialect::dialect;
 use crate::sql::system_time::{self, SystemTime};
+use crate::sql::tokens::{located, unexpected};
 use crate::sql::{Statement, lookup_statement, model_statement, setting};
 
 /// Parses a script into its statements.
@@ -50,77 +51,6 @@ fn parse_statement(parser: &mut DFParser<'_>, times: &mut Vec<SystemTime>) -> Re
     let mut statement = parser.parse_statement()?;
     system_time::put_back(&mut statement, times);
     Ok(Statement::DataFusion(Box::new(statement)))
-}
-
-/// Says where the end of the script is, which the parser's own message does not.
-fn located(error: DataFusionError, sql: &str) -> DataFusionError {
-    match error {
-        DataFusionError::SQL(parser_error, backtrace) => match *parser_error {
-            ParserError::ParserError(message) if message.ends_with("found: EOF") => {
-                let last_line = sql.rsplit('\n').next().unwrap_or_default();
-                let line = sql.matches('\n').count() as u64 + 1;
-                let column = last_line.chars().count() as u64 + 1;
-                let end = Location { line, column };
-                DataFusionError::SQL(Box::new(error_at(message, end)), backtrace)
-            }
-            other => DataFusionError::SQL(Box::new(other), backtrace),
-        },
-        DataFusionError::Diagnostic(diagnostic, inner) => {
-            DataFusionError::Diagnostic(diagnostic, Box::new(located(*inner, sql)))
-        }
-        other => other,
-    }
-}
-
-/// Makes an error that names line and column.
-pub(crate) fn error_at(message: impl std::fmt::Display, location: Location) -> ParserError {
-    ParserError::ParserError(format!("{message}{location}"))
-}
-
-/// Makes the error for the next token, which is not what must stand there.
-///
-/// A text is not repeated: it may be a header or a key.
-pub(crate) fn unexpected(expected: &str, parser: &Parser<'_>) -> ParserError {
-    let found = parser.peek_token_ref();
-    let text = match &found.token {
-        Token::Word(word) if word.quote_style.is_some() => "found a quoted name".to_owned(),
-        Token::Word(_)
-        | Token::Number(..)
-        | Token::EOF
-        | Token::Comma
-        | Token::Period
-        | Token::Eq
-        | Token::LParen
-        | Token::RParen
-        | Token::SemiColon => format!("found: {found}"),
-        Token::SingleQuotedString(_) => "found a text".to_owned(),
-        _ => "found something else".to_owned(),
-    };
-    error_at(format_args!("Expected: {expected}, {text}"), found.span.start)
-}
-
-/// Returns an unquoted word that is still to be read, `n` tokens ahead.
-pub(crate) fn word_ahead<'p>(parser: &'p Parser<'_>, n: usize) -> Option<&'p str> {
-    match &parser.peek_nth_token_ref(n).token {
-        Token::Word(word) if word.quote_style.is_none() => Some(&word.value),
-        _ => None,
-    }
-}
-
-/// Says whether these unquoted words follow, in any case.
-pub(crate) fn words_ahead(parser: &Parser<'_>, from: usize, words: &[&str]) -> bool {
-    words.iter().enumerate().all(|(offset, word)| {
-        word_ahead(parser, from + offset).is_some_and(|ahead| ahead.eq_ignore_ascii_case(word))
-    })
-}
-
-/// Takes an unquoted word if it is the next token.
-pub(crate) fn take_word(parser: &mut Parser<'_>, word: &str) -> bool {
-    let found = words_ahead(parser, 0, &[word]);
-    if found {
-        parser.advance_token();
-    }
-    found
 }
 
 #[cfg(test)]

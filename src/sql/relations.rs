@@ -11,8 +11,7 @@ use datafusion::sql::sqlparser::ast::{
     TableWithJoins, VisitorMut,
 };
 
-use crate::sql::lookup_statement::table_reference;
-use crate::sql::model_statement::normalize;
+use crate::sql::names::{normalize, table_reference};
 
 /// A relation: the name under which its columns are read, if it has one.
 #[derive(Debug, Clone)]

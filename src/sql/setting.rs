@@ -4,7 +4,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::Token;
 
 use crate::sql::Statement;
-use crate::sql::parser::{unexpected, words_ahead};
+use crate::sql::tokens::{unexpected, words_ahead};
 
 /// Flink's prefixes and the groups that they mean here.
 const SYNONYMS: [(&str, &str); 4] = [

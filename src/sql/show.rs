@@ -6,8 +6,8 @@ use datafusion::arrow::array::{ArrayRef, StringArray};
 use datafusion::arrow::record_batch::RecordBatch;
 use datafusion::error::Result;
 
-use crate::models::Model;
-use crate::sql::types::{sql_columns, sql_text, sql_type};
+use crate::catalog::Model;
+use crate::catalog::sql_text::{sql_columns, sql_text, sql_type};
 
 /// One row per model: name, provider, input, output, options; secrets as `***`.
 pub(crate) fn models(models: &[Arc<Model>]) -> Result<RecordBatch> {

@@ -14,10 +14,10 @@ use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token, TokenWithSpan};
 
-use crate::lookup::LookupTableProvider;
-use crate::sql::parser::error_at;
+use crate::catalog::table::LookupTableProvider;
 use crate::sql::relations::{Found, Versioned, Versions};
 use crate::sql::statement_parts::visit_queries;
+use crate::sql::tokens::error_at;
 
 /// The words that begin the clause.
 const WORDS: [&str; 4] = ["FOR", "SYSTEM_TIME", "AS", "OF"];

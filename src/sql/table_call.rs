@@ -20,7 +20,7 @@ use datafusion::sql::sqlparser::ast::{
 use farcall_planner::TableCall;
 use farcall_udf::AsyncUdf;
 
-use crate::sql::model_statement::normalize;
+use crate::sql::names::normalize;
 use crate::sql::statement_parts::visit_queries;
 
 /// Makes every table function that reads columns lateral, as standard SQL has it for functions.

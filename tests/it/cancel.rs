@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use farcall::FarcallSession;
 use farcall::udf::{
     ArgBatch, AsyncBatchFunction, AsyncFunction, BatchAnswer, CallContext, CallError, CallOptions,
-    Declaration, FunctionContext,
+    Declaration, FunctionContext, Opened,
 };
 use futures::StreamExt;
 
@@ -201,10 +201,10 @@ impl AsyncBatchFunction for Watched {
         &self.declaration
     }
 
-    async fn open(&self, _: &FunctionContext) -> Result<(), CallError> {
+    async fn open(&self, _: &FunctionContext) -> Result<Opened, CallError> {
         tokio::time::sleep(Duration::from_millis(5)).await;
         self.seen.opened.fetch_add(1, SeqCst);
-        Ok(())
+        Ok(Opened::nothing())
     }
 
     async fn eval_batch(&self, args: ArgBatch, _: &CallContext) -> Result<BatchAnswer, CallError> {
@@ -224,7 +224,7 @@ impl AsyncBatchFunction for Watched {
         Ok(BatchAnswer::new(Arc::clone(args.column(0))))
     }
 
-    async fn close(&self) -> Result<(), CallError> {
+    async fn close(&self, _: Opened) -> Result<(), CallError> {
         self.seen.closed.fetch_add(1, SeqCst);
         Ok(())
     }

@@ -9,7 +9,7 @@ use datafusion_proto::bytes::{
     physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
 };
 use farcall::FarcallSession;
-use farcall::connect::memory::MemoryLookup;
+use farcall::connect::MemoryLookup;
 
 use crate::support::twins::{Twins, lines};
 

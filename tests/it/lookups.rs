@@ -5,6 +5,7 @@ mod equivalence;
 mod http;
 mod keys;
 mod memory;
+mod opened;
 mod plans;
 mod postgres;
 mod redis;

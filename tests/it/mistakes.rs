@@ -73,16 +73,16 @@ refuses! {
 
 #[tokio::test]
 async fn a_missing_file_is_named() {
-    let files = farcall::cli::Files::new("/nowhere");
-    let session = farcall::cli::session(&files).unwrap();
+    let files = farcall::files::Files::new("/nowhere");
+    let session = farcall::files::session(&files).unwrap();
     let message = rows(&session, "SELECT * FROM 'reviews.parquet'").await.unwrap_err();
     assert_eq!(message, "file 'reviews.parquet' not found in /nowhere");
 }
 
 #[tokio::test]
 async fn a_wrong_column_and_a_wrong_table_are_located_on_the_command_line() {
-    let files = farcall::cli::Files::new("/nowhere");
-    let session = farcall::cli::session(&files).unwrap();
+    let files = farcall::files::Files::new("/nowhere");
+    let session = farcall::files::session(&files).unwrap();
     let sql = "SELECT value,\n  valeu FROM generate_series(1, 2)";
     let column = rows(&session, sql).await.unwrap_err();
     assert!(column.contains("valeu") && column.contains(" at Line: 2, Column: 3\n"), "{column}");

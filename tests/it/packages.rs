@@ -1,9 +1,59 @@
 //! The packages farcall is made of, against `deny.toml`.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Command;
 
 use serde_json::Value;
+
+use crate::support::root::root;
+use crate::support::workspace::{members, metadata, text};
+
+/// Which members a member may import, for tests too: to the right of udf and never back.
+///
+/// With their issues: `("farcall-store", &["farcall-udf"])`, which farcall-cli may import, and
+/// `("farcall-python", &["farcall", "farcall-cli", "farcall-store"])`.
+const IMPORTS: &[(&str, &[&str])] = &[
+    ("farcall-udf", &[]),
+    ("farcall-planner", &["farcall-udf"]),
+    ("farcall-exec", &["farcall-planner", "farcall-udf"]),
+    ("farcall-connect", &["farcall-udf"]),
+    ("farcall", &["farcall-connect", "farcall-exec", "farcall-planner", "farcall-udf"]),
+    ("farcall-cli", &["farcall"]),
+];
+
+/// Members that may import what they like: nobody imports them.
+const FREE: [&str; 1] = ["farcall-benches"];
+
+/// What the two lower crates depend on, tests aside: who adds to it says why.
+const DIRECT: [(&str, &[&str]); 2] = [
+    (
+        "farcall-udf",
+        &[
+            "arrow",
+            "async-trait",
+            "backon",
+            "datafusion-common",
+            "datafusion-common-runtime",
+            "datafusion-execution",
+            "datafusion-expr",
+            "fastrand",
+            "futures",
+            "hashbrown",
+            "humantime",
+            "indexmap",
+            "lru",
+            "smallvec",
+            "thiserror",
+            "tokio",
+            "tokio-util",
+            "tracing",
+            "uuid",
+        ],
+    ),
+    (
+        "farcall-planner",
+        &["arrow", "datafusion-common", "datafusion-expr", "datafusion-optimizer", "farcall-udf"],
+    ),
+];
 
 /// Network and TLS packages, none of which the two lower crates may reach.
 const NETWORK: [&str; 4] = ["axum", "hyper", "reqwest", "rustls"];
@@ -66,12 +116,81 @@ fn the_lower_crates_know_no_network() {
 }
 
 #[test]
+fn members_import_only_what_the_table_allows() {
+    let members = members(&metadata());
+    let names: BTreeSet<&str> = members.iter().map(|member| text(member, "name")).collect();
+    for member in &members {
+        let name = text(member, "name");
+        let imported: Vec<&str> =
+            dependencies(member, |_| true).into_iter().filter(|of| names.contains(of)).collect();
+        let nobody_free = imported.iter().all(|of| !FREE.contains(of));
+        assert!(nobody_free, "{name} imports one of {FREE:?}: {imported:?}");
+        if FREE.contains(&name) {
+            continue;
+        }
+        let line = IMPORTS.iter().find(|(of, _)| *of == name);
+        let Some((_, allowed)) = line else { panic!("{name} is missing from the table") };
+        let refused: Vec<_> = imported.iter().filter(|of| !allowed.contains(of)).collect();
+        assert!(refused.is_empty(), "{name} imports {refused:?}, allowed are {allowed:?}");
+    }
+    let lines = IMPORTS.iter().flat_map(|(name, allowed)| [name].into_iter().chain(*allowed));
+    for name in lines.chain(&FREE) {
+        assert!(names.contains(name), "the table names {name}, which is no member");
+    }
+}
+
+#[test]
+fn farcall_without_features_knows_no_network_and_no_program() {
+    let tree = std::process::Command::new(env!("CARGO"))
+        .args(["tree", "--offline", "--locked", "-p", "farcall", "--no-default-features"])
+        .args(["-e", "normal", "--prefix", "none", "--format", "{p}"])
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let packages = String::from_utf8(tree.stdout).unwrap();
+    let packages: BTreeSet<&str> =
+        packages.lines().filter_map(|line| line.split_whitespace().next()).collect();
+    assert!(packages.contains("datafusion"), "{packages:?}");
+    for refused in [
+        "reqwest",
+        "hyper",
+        "redis",
+        "tokio-postgres",
+        "axum",
+        "rustyline",
+        "clap",
+        "indicatif",
+        "vader-sentimental",
+    ] {
+        assert!(!packages.contains(refused), "farcall without features depends on {refused}");
+    }
+}
+
+#[test]
+fn the_table_of_imports_runs_one_way() {
+    for (place, (name, allowed)) in IMPORTS.iter().enumerate() {
+        for of in *allowed {
+            let earlier = IMPORTS[..place].iter().any(|(earlier, _)| earlier == of);
+            assert!(earlier, "{name} may import {of}, which stands no earlier in the table");
+        }
+    }
+}
+
+#[test]
+fn the_lower_crates_depend_on_these_packages_and_no_others() {
+    let members = members(&metadata());
+    for (name, expected) in DIRECT {
+        let member = members.iter().find(|member| text(member, "name") == name).unwrap();
+        let direct = dependencies(member, |kind| kind.is_null());
+        assert_eq!(direct, BTreeSet::from_iter(expected.iter().copied()), "{name}");
+    }
+}
+
+#[test]
 fn the_planner_names_no_runtime_and_no_physical_crate() {
     let package = packages().find(|package| text(package, "name") == "farcall-planner").unwrap();
-    let dependencies = package["dependencies"].as_array().unwrap().iter();
-    let direct: Vec<_> =
-        dependencies.filter(|d| d["kind"].is_null()).map(|d| text(d, "name")).collect();
-    assert!(direct.contains(&"farcall-udf"), "{direct:?}");
+    let direct = dependencies(&package, |kind| kind.is_null());
+    assert!(direct.contains("farcall-udf"), "{direct:?}");
     let refused = |name: &&&str| {
         matches!(**name, "datafusion" | "datafusion-execution" | "tokio" | "tokio-util")
             || name.contains("physical")
@@ -121,7 +240,7 @@ fn licence(words: Words<'_, '_>, allowed: &BTreeSet<String>) -> bool {
 
 /// Returns the lines of a list of `deny.toml` without its comments.
 fn deny_toml(list: &str) -> Vec<String> {
-    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml")).unwrap();
+    let text = std::fs::read_to_string(root().join("deny.toml")).unwrap();
     let lines = text.lines().map(str::trim).skip_while(|line| *line != list).skip(1);
     let lines = lines.take_while(|line| *line != "]").filter(|line| !line.starts_with('#'));
     lines.map(str::to_owned).collect()
@@ -129,6 +248,13 @@ fn deny_toml(list: &str) -> Vec<String> {
 
 fn quoted(line: &str) -> String {
     line.split('"').nth(1).unwrap_or_else(|| panic!("no quoted word in {line}")).to_owned()
+}
+
+/// Returns the names of what a package depends on directly, of the kinds that are wanted: null for
+/// an ordinary one, "dev" and "build".
+fn dependencies(package: &Value, wanted: impl Fn(&Value) -> bool) -> BTreeSet<&str> {
+    let direct = package["dependencies"].as_array().unwrap().iter();
+    direct.filter(|one| wanted(&one["kind"])).map(|one| text(one, "name")).collect()
 }
 
 /// Returns the names of all packages that a member needs, tests and build scripts aside.
@@ -153,21 +279,4 @@ fn reached(metadata: &Value, member: &str) -> BTreeSet<String> {
 fn packages() -> impl Iterator<Item = Value> {
     let Value::Array(packages) = metadata()["packages"].take() else { panic!("no packages") };
     packages.into_iter()
-}
-
-/// Asks cargo for the packages of this platform, which are the ones that have been downloaded.
-fn metadata() -> Value {
-    let platform = format!("{}-unknown-linux-gnu", std::env::consts::ARCH);
-    let mut command = Command::new(env!("CARGO"));
-    command.args(["metadata", "--format-version", "1", "--locked", "--offline"]);
-    if cfg!(target_os = "linux") {
-        command.args(["--filter-platform", &platform]);
-    }
-    let output = command.current_dir(env!("CARGO_MANIFEST_DIR")).output().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn text<'a>(value: &'a Value, key: &str) -> &'a str {
-    value[key].as_str().unwrap_or_else(|| panic!("no text {key}"))
 }

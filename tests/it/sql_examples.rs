@@ -2,12 +2,13 @@
 
 use std::process::Command;
 
+use crate::support::root::root;
+
 #[test]
 fn the_sql_examples_give_what_is_expected() {
-    let root = env!("CARGO_MANIFEST_DIR");
-    let output = Command::new(format!("{root}/scripts/with-stores"))
+    let output = Command::new(root().join("scripts/with-stores"))
         .args([env!("CARGO_BIN_EXE_farcall"), "test", "sql-examples"])
-        .current_dir(root)
+        .current_dir(root())
         .output()
         .unwrap();
     let report = String::from_utf8_lossy(&output.stdout);

@@ -4,55 +4,51 @@
 //! [`AsyncBatchFunction`], [`AsyncTableFunction`], [`async_fn`]), their options and errors, and the
 //! dispatcher that batches, bounds, times, retries and orders their calls.
 
-mod adapter;
-mod answer;
-mod caches;
-mod context;
-mod declaration;
+pub(crate) mod adapt;
+pub(crate) mod contract;
 pub mod dispatch;
 mod error;
-mod estimate;
-mod function;
-mod lookup;
-mod lookup_call;
-mod lookup_reader;
 mod options;
 mod plain;
-mod rows;
-mod runtime;
-mod scalars;
-mod scope;
-mod table;
+pub(crate) mod settings;
 pub mod testing;
-mod tried;
-mod typed;
-mod typed_table;
 
-pub use adapter::AsyncUdf;
-pub use answer::{BatchAnswer, RateHints, ResponseMetadata, Usage};
-pub use context::{CallContext, FunctionContext, Parameters};
-pub use declaration::{Declaration, Determinism, NullInput, Recipe};
+pub use crate::adapt::adapter::AsyncUdf;
+pub use crate::adapt::any::AsyncFunction;
+pub use crate::adapt::any::TryFunction;
+pub use crate::adapt::lookup_table::{LookupRecipeFn, LookupTable, check_cache};
+pub use crate::adapt::rows::{PendingRow, RowBurst, RowFunction};
+pub use crate::adapt::typed::{TypedArgs, TypedClosure, TypedFunction, async_fn};
+pub use crate::adapt::typed_table::{TypedRow, TypedTableFunction, async_table_fn};
+pub use crate::adapt::typed_value::TypedValue;
+pub use crate::contract::answer::{BatchAnswer, RateHints, ResponseMetadata, Usage};
+pub use crate::contract::args::ArgBatch;
+pub use crate::contract::connector::{LookupConnector, LookupDefinition, RowSource};
+pub use crate::contract::context::{CallContext, FunctionContext, Parameters};
+pub use crate::contract::declaration::{Declaration, Determinism, Recipe};
+pub use crate::contract::estimate::{Estimate, Estimated};
+pub use crate::contract::function::{AsyncBatchFunction, AsyncScalarFunction};
+pub use crate::contract::list_type::rows_of;
+pub use crate::contract::lookup::{
+    AsyncBatchLookupFunction, LOOKUP_GROUP, LookupAnswer, LookupProvider, LookupQuery, LookupScan,
+};
+pub use crate::contract::lookup_reader::LookupReader;
+pub use crate::contract::opened::Opened;
+pub use crate::contract::provider::{ModelDefinition, ModelProvider};
+pub use crate::contract::resources::Resources;
+pub use crate::contract::table::{AsyncTableFunction, TABLE_GROUP};
+pub use crate::dispatch::limits::{Limiter, Limits};
+pub use crate::dispatch::meters::histogram::{Histogram, HistogramBucket, HistogramSnapshot};
+pub use crate::dispatch::meters::metrics::{CallMetrics, MetricsSnapshot};
+pub use crate::dispatch::query::runtime::FarcallRuntime;
+pub use crate::dispatch::query::scope::{QueryScope, RowHolder};
+pub use crate::dispatch::query::site::CallSite;
+pub use crate::options::words::NullInput;
+pub use crate::options::words::{
+    Cache, Mode, OnError, OutputMode, RetryPredicate, RetryStrategy, TimeoutPolicy,
+};
+pub use crate::settings::config::{FarcallConfig, MODEL_GROUP};
 pub use dispatch::held::HeldBuffers;
-pub use dispatch::histogram::{Histogram, HistogramBucket, HistogramSnapshot};
-pub use dispatch::limit::{Limiter, Limits};
-pub use dispatch::metrics::{CallMetrics, MetricsSnapshot};
 pub use dispatch::{Dispatcher, check_default};
 pub use error::{CallError, ErrorClass};
-pub use estimate::{Estimate, Estimated};
-pub use function::{ArgBatch, AsyncBatchFunction, AsyncFunction, AsyncScalarFunction};
-pub use lookup::{
-    AsyncBatchLookupFunction, LOOKUP_GROUP, LookupAnswer, LookupProvider, LookupQuery,
-    LookupRecipeFn, LookupScan, LookupTable,
-};
-pub use lookup_reader::{LookupReader, check_cache};
-pub use options::{
-    Cache, CallOptions, DEFAULT_BATCH_SIZE, Mode, OnError, OptionInfo, OutputMode, RetryPredicate,
-    RetryStrategy, TimeoutPolicy,
-};
-pub use rows::{PendingRow, RowBurst, RowFunction};
-pub use runtime::FarcallRuntime;
-pub use scope::{CallSite, QueryScope, RowHolder};
-pub use table::{AsyncTableFunction, TABLE_GROUP, rows_of};
-pub use tried::TryFunction;
-pub use typed::{TypedArgs, TypedClosure, TypedFunction, TypedValue, async_fn};
-pub use typed_table::{TypedRow, TypedTableFunction, async_table_fn};
+pub use options::{CallOptions, DEFAULT_BATCH_SIZE, OptionInfo};

@@ -15,12 +15,12 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 
-use crate::adapter::AsyncUdf;
-use crate::context::Parameters;
+use crate::adapt::adapter::AsyncUdf;
+use crate::contract::context::Parameters;
 use crate::dispatch::Dispatcher;
+use crate::dispatch::query::runtime::FarcallRuntime;
+use crate::dispatch::query::scope::QueryScope;
 use crate::error::CallError;
-use crate::runtime::FarcallRuntime;
-use crate::scope::QueryScope;
 
 /// The only call site of an invocation.
 const SITE: u64 = 0;
@@ -144,7 +144,8 @@ mod tests {
     use tokio::time::Instant;
 
     use super::*;
-    use crate::options::{CallOptions, OnError};
+    use crate::options::CallOptions;
+    use crate::options::words::OnError;
     use crate::testing::{ScriptedFunction, Seen, Step};
 
     #[tokio::test(start_paused = true)]

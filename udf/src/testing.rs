@@ -10,11 +10,14 @@ use arrow::datatypes::{DataType, Int64Type};
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use crate::answer::BatchAnswer;
-use crate::context::{CallContext, FunctionContext};
-use crate::declaration::Declaration;
+use crate::Opened;
+use crate::adapt::any::AsyncFunction;
+use crate::contract::answer::BatchAnswer;
+use crate::contract::args::ArgBatch;
+use crate::contract::context::{CallContext, FunctionContext};
+use crate::contract::declaration::Declaration;
+use crate::contract::function::AsyncBatchFunction;
 use crate::error::CallError;
-use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction};
 
 /// What a [`ScriptedFunction`] does with one attempt.
 #[derive(Debug, Clone)]
@@ -204,9 +207,10 @@ impl AsyncBatchFunction for ScriptedFunction {
         &self.declaration
     }
 
-    async fn open(&self, _ctx: &FunctionContext) -> Result<(), CallError> {
+    async fn open(&self, _ctx: &FunctionContext) -> Result<Opened, CallError> {
         self.seen.opened.fetch_add(1, Ordering::SeqCst);
-        perform(&self.open).await
+        perform(&self.open).await?;
+        Ok(Opened::nothing())
     }
 
     async fn eval_batch(
@@ -249,7 +253,7 @@ impl AsyncBatchFunction for ScriptedFunction {
         Some(BatchAnswer::new(Arc::new(values)))
     }
 
-    async fn close(&self) -> Result<(), CallError> {
+    async fn close(&self, _: Opened) -> Result<(), CallError> {
         self.seen.closed.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }

@@ -12,7 +12,7 @@ use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
 use farcall::FarcallSession;
-use farcall::connect::memory::MemoryLookup;
+use farcall::connect::MemoryLookup;
 use farcall::udf::{
     AsyncBatchLookupFunction, CallError, FarcallRuntime, FunctionContext, LookupProvider,
     LookupQuery, LookupScan,

@@ -8,7 +8,7 @@ use datafusion_proto::bytes::{
     logical_plan_from_bytes_with_extension_codec, logical_plan_to_bytes_with_extension_codec,
     physical_plan_from_bytes_with_extension_codec, physical_plan_to_bytes_with_extension_codec,
 };
-use farcall::lookup::LookupTableProvider;
+use farcall::catalog::LookupTableProvider;
 use farcall::udf::LookupTable;
 
 use crate::support::lookups::{Store, Stores};

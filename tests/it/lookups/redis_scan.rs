@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema};
-use farcall::connect::redis::RedisConnector;
-use farcall::lookup::{LookupConnector, LookupDefinition};
-use farcall::udf::{CallError, CallOptions, FarcallRuntime, FunctionContext, LookupQuery};
+use farcall::connect::RedisConnector;
+use farcall::udf::{CallError, CallOptions, FunctionContext, LookupQuery};
+use farcall::udf::{LookupConnector, LookupDefinition};
 use futures::TryStreamExt;
 
 use crate::support::redis::Redis;
@@ -37,13 +37,7 @@ async fn scan(
     let query = LookupQuery { columns: columns.to_vec(), filters: vec![] };
     let table = RedisConnector.provider(&table).unwrap();
     let scan = table.scan(&query).unwrap().expect("a template is read backwards");
-    let context = FunctionContext {
-        query_id: "query".into(),
-        runtime: Arc::new(FarcallRuntime::new()),
-        cancellation: Default::default(),
-        parameters: Default::default(),
-        config: Default::default(),
-    };
+    let context = FunctionContext::new("query", Arc::default());
     let batches: Vec<RecordBatch> = scan.scan(&context).await?.try_collect().await?;
     let mut rows = lines(&batches);
     rows.sort();

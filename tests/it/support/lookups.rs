@@ -13,7 +13,7 @@ use datafusion::datasource::MemTable;
 use datafusion::logical_expr::Expr;
 use datafusion::prelude::{SessionConfig, SessionContext};
 use farcall::FarcallSession;
-use farcall::connect::memory::MemoryLookup;
+use farcall::connect::MemoryLookup;
 use farcall::udf::{
     ArgBatch, AsyncBatchLookupFunction, CallContext, CallError, FunctionContext, LookupAnswer,
     LookupProvider, LookupQuery, LookupScan,

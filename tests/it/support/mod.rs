@@ -8,10 +8,13 @@ pub mod plans;
 pub mod postgres;
 pub mod redis;
 pub mod remote;
+pub mod root;
 pub mod rules;
 #[path = "server.rs"]
 pub mod server;
+pub mod sources;
 pub mod store;
 pub mod tables;
 pub mod threads;
 pub mod twins;
+pub mod workspace;

@@ -147,7 +147,7 @@ fn left_over(session: &FarcallSession) -> Vec<String> {
 
 /// Returns an error as the program prints it.
 pub fn message(error: &datafusion::error::DataFusionError) -> String {
-    farcall::cli::message_of(error)
+    farcall_cli::message_of(error)
 }
 
 /// Returns a line of `id` and value, the value being `2 x + 1` unless told otherwise.

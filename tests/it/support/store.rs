@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Write};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 
+use super::root::root;
+
 /// A server that runs in a temporary folder until it is dropped, or the test process ends.
 #[derive(Debug)]
 pub struct Store {
@@ -31,14 +33,14 @@ impl Store {
 
     /// As [`Store::start`], with a variable for the script that starts it.
     fn start_with(kind: &str, (variable, value): (&str, &str)) -> Self {
-        let script = script();
-        let mut process = Command::new(script)
+        let script = root().join("scripts/store");
+        let mut process = Command::new(&script)
             .arg(kind)
             .env(variable, value)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{script}: {error}"));
+            .unwrap_or_else(|error| panic!("{}: {error}", script.display()));
         let commands = process.stdin.take();
         let mut answers = BufReader::new(process.stdout.take().unwrap());
         let mut line = String::new();
@@ -87,14 +89,5 @@ impl Drop for Store {
         // The end of its input is what the script waits for.
         drop(self.commands.take());
         let _ = self.process.wait();
-    }
-}
-
-/// Finds the script, which the benchmarks share with the tests from a folder of their own.
-fn script() -> &'static str {
-    let here = concat!(env!("CARGO_MANIFEST_DIR"), "/scripts/store");
-    match std::path::Path::new(here).exists() {
-        true => here,
-        false => concat!(env!("CARGO_MANIFEST_DIR"), "/../scripts/store"),
     }
 }

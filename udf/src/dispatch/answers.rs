@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 
-use crate::dispatch::cache::PartialCache;
-use crate::dispatch::dedup::{Found, Inbox, Lead, Memo};
+use crate::dispatch::query::site::CallSite;
+use crate::dispatch::stores::cache::PartialCache;
+use crate::dispatch::stores::followers::{Found, Inbox, Lead};
+use crate::dispatch::stores::memo::Memo;
 use crate::error::CallError;
-use crate::scope::CallSite;
 
 /// The answers that equal calls share; what the steps mean is said where they are done.
 pub(crate) enum Answers {

@@ -6,7 +6,7 @@ use arrow::array::{ArrayData, ArrayRef};
 use arrow::buffer::Buffer;
 use hashbrown::HashMap;
 
-use crate::dispatch::sizes::average_bytes;
+use crate::contract::sizes::average_bytes;
 
 /// Counts the bytes of the buffers that arrays keep in memory.
 ///

@@ -1,94 +1,20 @@
 //! [`KeyGate`] and [`KeyedCalls`], which make calls of equal ordering keys one after the other.
 
-use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::task::Context;
 
 use arrow::array::UInt32Array;
 use arrow::datatypes::FieldRef;
 use arrow::row::{RowConverter, SortField};
-use futures::task::AtomicWaker;
 use tokio::time::Instant;
 
-use crate::dispatch::batch::CallRuns;
+use crate::contract::args::ArgBatch;
+use crate::contract::conversion::conversion;
+use crate::dispatch::limits::key_gate::{Key, Turns};
+use crate::dispatch::query::site::CallSite;
+use crate::dispatch::request::runs::CallRuns;
 use crate::error::CallError;
-use crate::function::ArgBatch;
-use crate::rows::conversion;
-use crate::scope::CallSite;
-
-type Key = Arc<[u8]>;
-
-/// The keys of one call site that are busy, over all partitions, and the calls that wait for them.
-#[derive(Debug, Default)]
-pub(crate) struct KeyGate(Mutex<HashMap<Key, VecDeque<Waiting>>>);
-
-/// A call of some partition that waits for its key.
-#[derive(Debug)]
-struct Waiting {
-    position: u64,
-    turns: Arc<Turns>,
-}
-
-impl KeyGate {
-    /// Takes the key, or waits for it behind all who came before.
-    fn enter(&self, key: &Key, position: u64, turns: &Arc<Turns>) -> bool {
-        let mut busy = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        match busy.get_mut(key) {
-            Some(waiting) => {
-                waiting.push_back(Waiting { position, turns: Arc::clone(turns) });
-                false
-            }
-            None => {
-                busy.insert(Arc::clone(key), VecDeque::new());
-                true
-            }
-        }
-    }
-
-    /// Gives the key to the next call that still wants it.
-    fn leave(&self, key: &Key) {
-        let mut busy = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(waiting) = busy.get_mut(key) else { return };
-        while let Some(next) = waiting.pop_front() {
-            if next.turns.give(next.position) {
-                return;
-            }
-        }
-        busy.remove(key);
-    }
-}
-
-/// The calls of one partition whose turn has come.
-#[derive(Debug, Default)]
-struct Turns {
-    /// `None` when the partition has gone.
-    positions: Mutex<Option<Vec<u64>>>,
-    waker: AtomicWaker,
-}
-
-impl Turns {
-    fn open() -> Arc<Self> {
-        Arc::new(Self { positions: Mutex::new(Some(Vec::new())), waker: AtomicWaker::new() })
-    }
-
-    fn give(&self, position: u64) -> bool {
-        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(positions) = positions.as_mut() else { return false };
-        positions.push(position);
-        self.waker.wake();
-        true
-    }
-
-    fn take(&self) -> Vec<u64> {
-        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        positions.as_mut().map(std::mem::take).unwrap_or_default()
-    }
-
-    fn close(&self) -> Vec<u64> {
-        let mut positions = self.positions.lock().unwrap_or_else(PoisonError::into_inner);
-        positions.take().unwrap_or_default()
-    }
-}
 
 /// A call that waits for its key, with its arguments and when it came.
 struct Held {

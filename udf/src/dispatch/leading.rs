@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::dispatch::dedup::Lead;
+use crate::dispatch::stores::followers::Lead;
 
 /// Consecutive calls of a partition that lead under consecutive numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -8,17 +8,18 @@ use arrow::datatypes::FieldRef;
 use arrow::row::{RowConverter, SortField};
 use hashbrown::HashMap;
 
+use crate::contract::args::ArgBatch;
+use crate::contract::conversion::conversion;
 use crate::dispatch::answers::Answers;
-use crate::dispatch::batch::CallRuns;
-use crate::dispatch::dedup::{Delivery, Found, Inbox};
 use crate::dispatch::leading::Leading;
+use crate::dispatch::query::scope::QueryScope;
+use crate::dispatch::query::site::CallSite;
 use crate::dispatch::request::Replaced;
-use crate::dispatch::retry::RetryPolicy;
+use crate::dispatch::request::retry::RetryPolicy;
+use crate::dispatch::request::runs::CallRuns;
+use crate::dispatch::stores::followers::{Delivery, Found, Inbox};
 use crate::error::CallError;
-use crate::function::ArgBatch;
-use crate::options::Cache;
-use crate::rows::conversion;
-use crate::scope::{CallSite, QueryScope};
+use crate::options::words::Cache;
 
 /// What became of a call that waited for an equal one.
 #[derive(Debug)]

@@ -1,37 +1,19 @@
 //! [`Dispatcher`], how calls happen: deduplicated, batched, bounded, timed, retried, in order.
 
-mod adaptive;
 mod answers;
-mod attempts;
-pub(crate) mod batch;
-mod budget;
-pub(crate) mod cache;
-mod cached;
-mod call_log;
-pub(crate) mod dedup;
-mod errors;
+mod clock;
 pub(crate) mod full;
 pub(crate) mod held;
-pub mod histogram;
 pub(crate) mod keyed;
 mod leading;
-pub mod limit;
+pub mod limits;
 mod merge;
 pub(crate) mod meters;
-pub mod metrics;
-mod miss;
-mod order;
 mod output;
 mod pending;
-pub(crate) mod queue;
-mod rate;
-mod replace;
-mod request;
-mod retry;
-mod sizes;
-mod timeout;
-mod unordered;
-mod window;
+pub(crate) mod query;
+pub(crate) mod request;
+pub(crate) mod stores;
 
 use std::fmt;
 use std::future::Future;
@@ -50,26 +32,31 @@ use tokio::task::JoinError;
 use tokio::time::{Instant, Sleep};
 use tokio_util::sync::WaitForCancellationFutureOwned;
 
-use crate::answer::BatchAnswer;
-use crate::declaration::NullInput;
-use crate::dispatch::batch::{Batcher, CallRuns, Formed};
+use crate::adapt::any::AsyncFunction;
+use crate::adapt::rows::{RowBurst, RowFunction};
+use crate::contract::answer::BatchAnswer;
+use crate::contract::args::ArgBatch;
+use crate::contract::conversion::{catch_panic, conversion, panicked};
+use crate::dispatch::clock::after;
 use crate::dispatch::full::FullLookup;
 use crate::dispatch::held::HeldBuffers;
 use crate::dispatch::keyed::KeyedCalls;
+use crate::dispatch::limits::window::Window;
 use crate::dispatch::merge::{Merged, Merger};
 use crate::dispatch::output::Output;
 use crate::dispatch::pending::PendingBatches;
-pub use crate::dispatch::replace::check_default;
-use crate::dispatch::replace::replacement;
+use crate::dispatch::query::scope::QueryScope;
+use crate::dispatch::query::site::{CallSite, Opening};
+use crate::dispatch::request::batch::{Batcher, Formed};
+use crate::dispatch::request::replace::replacement;
+use crate::dispatch::request::retry::RetryPolicy;
+use crate::dispatch::request::runs::CallRuns;
 use crate::dispatch::request::{Replaced, Request, Settled, call_context, in_order, settle};
-use crate::dispatch::retry::RetryPolicy;
-use crate::dispatch::timeout::after;
-use crate::dispatch::window::Window;
 use crate::error::CallError;
-use crate::function::{ArgBatch, AsyncFunction};
-use crate::options::{Cache, DEFAULT_BATCH_SIZE};
-use crate::rows::{RowBurst, RowFunction, catch_panic, conversion, panicked};
-use crate::scope::{CallSite, Opening, QueryScope};
+use crate::options::DEFAULT_BATCH_SIZE;
+use crate::options::words::{Cache, NullInput};
+
+pub use crate::dispatch::request::replace::check_default;
 
 /// Rows that a row-wise function is started with in one go.
 const BURST_ROWS: usize = 8192;

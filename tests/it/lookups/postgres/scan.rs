@@ -6,11 +6,9 @@ use std::sync::Arc;
 use arrow::array::{AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use datafusion::logical_expr::{Expr, col, lit};
-use farcall::connect::postgres::PostgresConnector;
-use farcall::lookup::{LookupConnector, LookupDefinition};
-use farcall::udf::{
-    CallError, CallOptions, FarcallRuntime, FunctionContext, LookupProvider, LookupQuery,
-};
+use farcall::connect::PostgresConnector;
+use farcall::udf::{CallError, CallOptions, FunctionContext, LookupProvider, LookupQuery};
+use farcall::udf::{LookupConnector, LookupDefinition};
 use futures::stream::BoxStream;
 use futures::{StreamExt, TryStreamExt};
 
@@ -60,13 +58,7 @@ async fn scan(
 ) -> BoxStream<'static, Result<RecordBatch, CallError>> {
     assert!(filters.iter().all(|filter| table.takes_filter(filter)));
     let query = LookupQuery { columns: columns.to_vec(), filters };
-    let context = FunctionContext {
-        query_id: "query".into(),
-        runtime: Arc::new(FarcallRuntime::new()),
-        cancellation: Default::default(),
-        parameters: Default::default(),
-        config: Default::default(),
-    };
+    let context = FunctionContext::new("query", Arc::default());
     table.scan(&query).unwrap().unwrap().scan(&context).await.unwrap()
 }
 

@@ -3,6 +3,7 @@
 use super::{COLUMNS, JOIN, USERS, expected};
 use crate::support::postgres::{Database, create, session};
 use crate::support::remote::rows;
+use crate::support::root::root;
 use crate::support::store::Store;
 
 #[tokio::test]
@@ -12,7 +13,7 @@ async fn certificates_are_checked_as_sslmode_says() {
     database.run(USERS).await;
     let session = session(1, 100);
     let trusted = format!("'sslrootcert' '{}/server.crt'", store.folder);
-    let other = concat!("'sslrootcert' '", env!("CARGO_MANIFEST_DIR"), "/tests/data/other.crt'");
+    let other = format!("'sslrootcert' '{}/tests/data/other.crt'", root().display());
     for (host, sslmode, root, told) in [
         ("127.0.0.1", "disable", "", None),
         ("127.0.0.1", "prefer", "", None),
@@ -22,8 +23,8 @@ async fn certificates_are_checked_as_sslmode_says() {
         ("127.0.0.1", "verify-full", &trusted, None),
         ("localhost", "verify-ca", &trusted, None),
         ("localhost", "verify-full", &trusted, Some("certificate not valid for name")),
-        ("127.0.0.1", "require", other, Some("invalid peer certificate")),
-        ("127.0.0.1", "verify-full", other, Some("invalid peer certificate")),
+        ("127.0.0.1", "require", &other, Some("invalid peer certificate")),
+        ("127.0.0.1", "verify-full", &other, Some("invalid peer certificate")),
         ("127.0.0.1", "verify-full", "", Some("invalid peer certificate")),
         ("127.0.0.1", "verify-ca", "", Some("sslmode verify-ca needs sslrootcert")),
         (

@@ -8,23 +8,23 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use tokio_util::sync::DropGuard;
 
-use crate::answer::RateHints;
-use crate::context::FunctionContext;
-use crate::dispatch::attempts::{Attempts, Failure, Verdict};
-use crate::dispatch::cache::CacheLimits;
-use crate::dispatch::cached::Cached;
+use crate::contract::answer::RateHints;
+use crate::contract::context::FunctionContext;
+use crate::contract::conversion::panicked;
+use crate::contract::lookup_reader::WholeTable;
 use crate::dispatch::full::table::{FullTable, TableBuilder};
-use crate::dispatch::limit::Outcome;
+use crate::dispatch::limits::Outcome;
+use crate::dispatch::query::site::CallSite;
+use crate::dispatch::request::attempts::{Attempts, Failure, Verdict};
+use crate::dispatch::stores::cache::CacheLimits;
+use crate::dispatch::stores::cached::Cached;
 use crate::error::CallError;
-use crate::lookup_reader::WholeTable;
-use crate::rows::panicked;
-use crate::scope::CallSite;
 
 /// What reads a table for its cache, as the options of a call site say.
 ///
 /// `attempt_timeout` bounds the wait for the first rows and for each further batch, `timeout` the
 /// time in which a new attempt may begin: how long a large table takes is nobody's fault.
-pub(super) struct Load {
+pub(crate) struct Load {
     pub(super) whole: WholeTable,
     pub(super) site: Arc<CallSite>,
     pub(super) ctx: FunctionContext,

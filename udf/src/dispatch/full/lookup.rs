@@ -1,7 +1,8 @@
 //! [`FullLookup`], one partition's lookups in a table that is held as a whole.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
+use std::convert::Infallible;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
 use arrow::array::ArrayRef;
@@ -9,16 +10,22 @@ use arrow::datatypes::FieldRef;
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 
-use crate::dispatch::batch::CallRuns;
+use crate::contract::args::ArgBatch;
+use crate::contract::conversion::conversion;
+use crate::contract::lookup_reader::ReaderFn;
+use crate::dispatch::full::cache::{FullCache, Loading, Rows};
 use crate::dispatch::full::load::Load;
 use crate::dispatch::full::table::FullTable;
-use crate::dispatch::full::{FullCache, Loading, Rows};
+use crate::dispatch::query::scope::QueryScope;
+use crate::dispatch::query::site::CallSite;
+use crate::dispatch::request::runs::CallRuns;
+use crate::dispatch::stores::cache::CacheLimits;
+use crate::dispatch::stores::caches::{CacheKey, Caches};
 use crate::error::CallError;
-use crate::function::ArgBatch;
-use crate::lookup_reader::ReaderFn;
-use crate::options::Cache;
-use crate::rows::conversion;
-use crate::scope::{CallSite, QueryScope};
+use crate::options::words::Cache;
+
+/// The tables that a runtime holds as a whole.
+type FullCaches = Mutex<Caches<FullCache>>;
 
 /// Calls with their answers.
 pub(crate) type Answered = (CallRuns, ArrayRef);
@@ -58,7 +65,7 @@ impl FullLookup {
         Ok(Some(Self {
             site: Arc::clone(site),
             scope: Arc::clone(scope),
-            cache: scope.runtime().full_cache(site, fields, scope.parameters()),
+            cache: cache_of(scope, site, fields),
             reader: Arc::clone(reader),
             loading: None,
             waiting: VecDeque::new(),
@@ -133,4 +140,15 @@ impl FullLookup {
             found.map_err(|error| conversion(self.site.function().name(), "a key", error))?;
         Ok((calls, found))
     }
+}
+
+/// Returns the cache that holds a call site's lookup table as a whole, made at its first use.
+fn cache_of(scope: &QueryScope, site: &CallSite, fields: &[FieldRef]) -> Arc<FullCache> {
+    let limits = CacheLimits::full(site.options());
+    let (function, answer) = (site.function(), site.data_type());
+    let key = CacheKey::new(function, answer, fields, scope.parameters(), limits);
+    let caches = scope.runtime().resource(|| Ok::<_, Infallible>(FullCaches::default()));
+    let caches = caches.unwrap_or_else(|never| match never {});
+    let mut caches = caches.lock().unwrap_or_else(PoisonError::into_inner);
+    caches.get(key, || FullCache::new(limits))
 }

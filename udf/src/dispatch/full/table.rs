@@ -12,16 +12,16 @@ use arrow::error::ArrowError;
 use arrow::row::{RowConverter, SortField};
 use datafusion_execution::memory_pool::{MemoryLimit, MemoryPool, MemoryReservation};
 
-use crate::dispatch::cache::CacheLimits;
-use crate::dispatch::cached::{Cached, ENTRY_BYTES};
+use crate::contract::args::ArgBatch;
+use crate::contract::list_type::item;
+use crate::contract::lookup_reader::WholeTable;
 use crate::dispatch::held::HeldBuffers;
+use crate::dispatch::stores::cache::CacheLimits;
+use crate::dispatch::stores::cached::{Cached, ENTRY_BYTES};
 use crate::error::CallError;
-use crate::function::ArgBatch;
-use crate::lookup::item;
-use crate::lookup_reader::WholeTable;
 
 /// The rows of a lookup table, by key.
-pub(super) struct FullTable {
+pub(crate) struct FullTable {
     converter: RowConverter,
     /// Where the list of each key's rows stands.
     by_key: HashMap<Box<[u8]>, u32>,
@@ -34,7 +34,7 @@ pub(super) struct FullTable {
 
 impl FullTable {
     /// Returns the rows of each key, an empty list for a key that is not there.
-    pub(super) fn find(&self, keys: &ArgBatch) -> Result<ArrayRef, ArrowError> {
+    pub(crate) fn find(&self, keys: &ArgBatch) -> Result<ArrayRef, ArrowError> {
         let missing = self.by_key.len() as u32;
         let keys = self.converter.convert_columns(keys.columns())?;
         let found: UInt32Array = keys
@@ -46,7 +46,7 @@ impl FullTable {
     }
 
     /// Returns the rows that are held, and the bytes that they take.
-    pub(super) fn size(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         self.cached.get()
     }
 }
@@ -60,7 +60,7 @@ impl fmt::Debug for FullTable {
 /// Puts a table together, batch by batch, within limits and the memory pool.
 ///
 /// While the rows are put in the order of their keys they are there twice, and accounted so.
-pub(super) struct TableBuilder<'a> {
+pub(crate) struct TableBuilder<'a> {
     whole: &'a WholeTable,
     limits: &'a CacheLimits,
     memory: &'a Arc<dyn MemoryPool>,
@@ -77,7 +77,7 @@ pub(super) struct TableBuilder<'a> {
 }
 
 impl<'a> TableBuilder<'a> {
-    pub(super) fn new(
+    pub(crate) fn new(
         whole: &'a WholeTable,
         limits: &'a CacheLimits,
         memory: &'a Arc<dyn MemoryPool>,
@@ -103,7 +103,7 @@ impl<'a> TableBuilder<'a> {
     }
 
     /// Takes in rows; those whose key holds a NULL are found by nobody.
-    pub(super) fn push(&mut self, batch: &RecordBatch) -> Result<(), CallError> {
+    pub(crate) fn push(&mut self, batch: &RecordBatch) -> Result<(), CallError> {
         let keys: Vec<ArrayRef> =
             self.whole.key.iter().map(|part| Arc::clone(batch.column(*part))).collect();
         let nulls: Vec<_> = keys.iter().filter_map(|key| key.logical_nulls()).collect();
@@ -131,7 +131,7 @@ impl<'a> TableBuilder<'a> {
     }
 
     /// Puts the rows of each key side by side.
-    pub(super) fn finish(self, mut cached: Cached) -> Result<FullTable, CallError> {
+    pub(crate) fn finish(self, mut cached: Cached) -> Result<FullTable, CallError> {
         self.reserve(self.bytes() + self.held.bytes())?;
         let rows = self.places.len();
         let lists = self.lists().map_err(|error| self.arrow(error))?;

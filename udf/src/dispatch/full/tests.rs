@@ -1,4 +1,5 @@
 use std::collections::VecDeque;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
@@ -10,16 +11,18 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 
 use super::*;
-use crate::context::FunctionContext;
-use crate::dispatch::metrics::MetricsSnapshot;
+use crate::CallError;
+use crate::adapt::lookup_table::LookupTable;
+use crate::contract::context::FunctionContext;
+use crate::contract::lookup::{AsyncBatchLookupFunction, LookupProvider, LookupQuery, LookupScan};
+use crate::dispatch::Arc;
+use crate::dispatch::meters::metrics::MetricsSnapshot;
+use crate::dispatch::query::runtime::FarcallRuntime;
 use crate::dispatch::tests::lookups::look_up;
 use crate::dispatch::tests::{new_scope, scope_with};
 use crate::error::ErrorClass;
-use crate::lookup::{
-    AsyncBatchLookupFunction, LookupProvider, LookupQuery, LookupScan, LookupTable,
-};
-use crate::options::{Cache, CallOptions, OnError};
-use crate::runtime::FarcallRuntime;
+use crate::options::CallOptions;
+use crate::options::words::{Cache, OnError};
 use crate::testing::ScriptedFunction;
 
 #[tokio::test(start_paused = true)]
@@ -304,7 +307,7 @@ impl Shop {
         self.scans.load(Ordering::Relaxed)
     }
 
-    fn totals(&self) -> Arc<crate::dispatch::metrics::CallMetrics> {
+    fn totals(&self) -> Arc<crate::dispatch::meters::metrics::CallMetrics> {
         self.runtime.totals_of("users")
     }
 
@@ -364,9 +367,9 @@ struct Nothing;
 impl AsyncBatchLookupFunction for Nothing {
     async fn lookup_batch(
         &self,
-        _: crate::function::ArgBatch,
-        _: &crate::context::CallContext,
-    ) -> Result<crate::lookup::LookupAnswer, CallError> {
+        _: crate::contract::args::ArgBatch,
+        _: &crate::contract::context::CallContext,
+    ) -> Result<crate::contract::lookup::LookupAnswer, CallError> {
         panic!("a key was asked for")
     }
 }

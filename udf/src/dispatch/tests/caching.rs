@@ -6,12 +6,13 @@ use std::time::Duration;
 use datafusion_execution::memory_pool::UnboundedMemoryPool;
 
 use super::{Partition, answers, batches, ms, scope_in};
-use crate::declaration::Determinism;
+use crate::adapt::any::AsyncFunction;
+use crate::contract::declaration::Determinism;
+use crate::dispatch::query::runtime::FarcallRuntime;
+use crate::dispatch::query::scope::QueryScope;
 use crate::error::CallError;
-use crate::function::AsyncFunction;
-use crate::options::{Cache, CallOptions, OnError};
-use crate::runtime::FarcallRuntime;
-use crate::scope::QueryScope;
+use crate::options::CallOptions;
+use crate::options::words::{Cache, OnError};
 use crate::testing::{ScriptedFunction, Step};
 
 #[tokio::test(start_paused = true)]

@@ -7,13 +7,16 @@ use arrow::datatypes::DataType;
 use async_trait::async_trait;
 
 use super::{answers, batches, ms, one};
-use crate::answer::BatchAnswer;
-use crate::context::CallContext;
-use crate::declaration::Declaration;
-use crate::dispatch::batch::CallRuns;
+use crate::adapt::any::AsyncFunction;
+use crate::contract::answer::BatchAnswer;
+use crate::contract::args::ArgBatch;
+use crate::contract::context::CallContext;
+use crate::contract::declaration::Declaration;
+use crate::contract::function::AsyncBatchFunction;
+use crate::dispatch::request::runs::CallRuns;
 use crate::error::{CallError, ErrorClass};
-use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction};
-use crate::options::{CallOptions, OnError};
+use crate::options::CallOptions;
+use crate::options::words::OnError;
 use crate::testing::{ScriptedFunction, Step};
 
 #[tokio::test(start_paused = true)]

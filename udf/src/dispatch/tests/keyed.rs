@@ -5,9 +5,9 @@ use std::sync::Arc;
 use tokio::time::Instant;
 
 use super::{Partition, answers, batches, ms, new_scope, one};
+use crate::adapt::any::AsyncFunction;
 use crate::error::CallError;
-use crate::function::AsyncFunction;
-use crate::options::OnError;
+use crate::options::words::OnError;
 use crate::testing::{ScriptedFunction, Seen, Step};
 
 #[tokio::test(start_paused = true)]

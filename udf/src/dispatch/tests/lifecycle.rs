@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::{Partition, answers, batches, ms, new_scope, one};
+use crate::dispatch::query::scope::QueryScope;
 use crate::error::CallError;
-use crate::options::OnError;
-use crate::scope::QueryScope;
+use crate::options::words::OnError;
 use crate::testing::{ScriptedFunction, Seen, Step};
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,7 @@
 //! Limits that everything in a runtime shares: places, rates, and what is learned.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arrow::datatypes::DataType;
@@ -10,14 +9,16 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{Partition, answers, batches, ms, new_scope, one, scope_in};
-use crate::answer::{BatchAnswer, Usage};
-use crate::context::CallContext;
-use crate::declaration::Declaration;
-use crate::dispatch::limit::{Limiter, Limits};
-use crate::dispatch::queue::Priority;
+use crate::adapt::any::AsyncFunction;
+use crate::contract::answer::{BatchAnswer, Usage};
+use crate::contract::args::ArgBatch;
+use crate::contract::context::CallContext;
+use crate::contract::declaration::Declaration;
+use crate::contract::function::AsyncBatchFunction;
+use crate::dispatch::limits::queue::Priority;
+use crate::dispatch::limits::{Limiter, Limits};
+use crate::dispatch::query::runtime::FarcallRuntime;
 use crate::error::CallError;
-use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction};
-use crate::runtime::FarcallRuntime;
 use crate::testing::{ScriptedFunction, Step};
 
 #[tokio::test(start_paused = true)]
@@ -83,7 +84,7 @@ async fn every_place_is_free_after_failures_and_aborts() {
         ScriptedFunction::new("f").with_script(script).with_usual(Step::Answer(ms(5))).build();
     let options =
         batches(1).with_max_concurrency(2).with_adaptive(true).with_attempt_timeout(ms(9));
-    let options = options.with_on_error(crate::options::OnError::Null);
+    let options = options.with_on_error(crate::options::words::OnError::Null);
     let mut partition = one(&function, options);
     partition.push(0..20);
     partition.run_for(ms(20)).await.unwrap();

@@ -8,12 +8,13 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion_expr::ReturnFieldArgs;
 
+use crate::adapt::lookup_table::LookupTable;
+use crate::contract::lookup::LookupQuery;
 use crate::dispatch::Dispatcher;
-use crate::dispatch::metrics::MetricsSnapshot;
+use crate::dispatch::meters::metrics::MetricsSnapshot;
+use crate::dispatch::query::scope::QueryScope;
 use crate::error::CallError;
-use crate::lookup::{LookupQuery, LookupTable};
 use crate::options::CallOptions;
-use crate::scope::QueryScope;
 
 /// Looks keys up as one partition of a query, and writes what each was answered: the key and the
 /// names, or `NULL`.

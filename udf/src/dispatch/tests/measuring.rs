@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Partition, batches, ms, one, scope_in};
+use crate::adapt::typed::async_fn;
+use crate::dispatch::query::runtime::FarcallRuntime;
 use crate::error::{CallError, ErrorClass};
-use crate::options::OnError;
-use crate::runtime::FarcallRuntime;
+use crate::options::words::OnError;
 use crate::testing::{ScriptedFunction, Step};
-use crate::typed::async_fn;
 
 #[tokio::test(start_paused = true)]
 async fn sizes_waits_and_durations_are_distributions_of_requests() {

@@ -6,8 +6,8 @@ use std::time::Duration;
 use datafusion_execution::memory_pool::{GreedyMemoryPool, MemoryConsumer, MemoryPool};
 
 use super::{Partition, answers, batches, ms, one, scope_with};
+use crate::dispatch::query::runtime::FarcallRuntime;
 use crate::options::CallOptions;
-use crate::runtime::FarcallRuntime;
 use crate::testing::{ScriptedFunction, Step};
 
 #[tokio::test(start_paused = true)]

@@ -1,9 +1,10 @@
 //! Which rows are called at all: guards, NULL arguments, equal calls.
 
 use super::{Partition, answers, batches, ms, new_scope, one};
-use crate::declaration::{Determinism, NullInput};
+use crate::contract::declaration::Determinism;
 use crate::error::CallError;
-use crate::options::{CallOptions, OnError};
+use crate::options::CallOptions;
+use crate::options::words::{NullInput, OnError};
 use crate::testing::{ScriptedFunction, Step};
 
 #[tokio::test(start_paused = true)]

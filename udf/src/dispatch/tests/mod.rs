@@ -31,13 +31,14 @@ use datafusion_common::config::ConfigOptions;
 use datafusion_execution::memory_pool::{MemoryPool, UnboundedMemoryPool};
 use datafusion_expr::ReturnFieldArgs;
 
+use crate::adapt::any::AsyncFunction;
 use crate::dispatch::Dispatcher;
-use crate::dispatch::metrics::{CallMetrics, MetricsSnapshot};
+use crate::dispatch::meters::metrics::{CallMetrics, MetricsSnapshot};
+use crate::dispatch::query::runtime::FarcallRuntime;
+use crate::dispatch::query::scope::QueryScope;
+use crate::dispatch::query::site::CallSite;
 use crate::error::CallError;
-use crate::function::AsyncFunction;
 use crate::options::CallOptions;
-use crate::runtime::FarcallRuntime;
-use crate::scope::{CallSite, QueryScope};
 
 /// Milliseconds.
 pub(crate) fn ms(millis: u64) -> Duration {

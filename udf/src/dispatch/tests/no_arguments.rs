@@ -9,12 +9,14 @@ use arrow::datatypes::{DataType, Field, FieldRef};
 use async_trait::async_trait;
 
 use super::{batches, new_scope, read};
-use crate::answer::BatchAnswer;
-use crate::context::CallContext;
-use crate::declaration::{Declaration, Determinism};
+use crate::adapt::any::AsyncFunction;
+use crate::contract::answer::BatchAnswer;
+use crate::contract::args::ArgBatch;
+use crate::contract::context::CallContext;
+use crate::contract::declaration::{Declaration, Determinism};
+use crate::contract::function::AsyncBatchFunction;
 use crate::dispatch::Dispatcher;
 use crate::error::CallError;
-use crate::function::{ArgBatch, AsyncBatchFunction, AsyncFunction};
 use crate::options::CallOptions;
 
 #[tokio::test(start_paused = true)]

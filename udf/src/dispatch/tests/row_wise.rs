@@ -14,14 +14,16 @@ use futures::future::BoxFuture;
 use tokio::time::Instant;
 
 use super::{answers, batches, ms, one};
-use crate::answer::BatchAnswer;
-use crate::context::CallContext;
-use crate::declaration::Declaration;
+use crate::adapt::any::AsyncFunction;
+use crate::adapt::rows::{RowBurst, RowFunction};
+use crate::adapt::typed::async_fn;
+use crate::contract::answer::BatchAnswer;
+use crate::contract::args::ArgBatch;
+use crate::contract::context::CallContext;
+use crate::contract::declaration::Declaration;
+use crate::contract::function::AsyncScalarFunction;
 use crate::error::CallError;
-use crate::function::{ArgBatch, AsyncFunction, AsyncScalarFunction};
-use crate::options::OnError;
-use crate::rows::{RowBurst, RowFunction};
-use crate::typed::async_fn;
+use crate::options::words::OnError;
 
 #[tokio::test(start_paused = true)]
 async fn a_closure_that_answers_at_once_needs_no_task() {

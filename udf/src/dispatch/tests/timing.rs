@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::{answers, batches, ms, one};
 use crate::error::CallError;
-use crate::options::{OnError, RetryStrategy, TimeoutPolicy};
+use crate::options::words::{OnError, RetryStrategy, TimeoutPolicy};
 use crate::testing::{ScriptedFunction, Step};
 
 #[tokio::test(start_paused = true)]

@@ -4,9 +4,10 @@ use arrow::array::{Array, ArrayRef, AsArray};
 use arrow::datatypes::{Int32Type, Int64Type};
 
 use super::{Partition, answers, batches, ms, new_scope, read};
+use crate::adapt::any::AsyncFunction;
 use crate::error::CallError;
-use crate::function::AsyncFunction;
-use crate::options::{CallOptions, OnError};
+use crate::options::CallOptions;
+use crate::options::words::OnError;
 use crate::testing::{ScriptedFunction, Step};
 
 /// A row of a `try_` result.

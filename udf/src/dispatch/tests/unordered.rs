@@ -1,9 +1,9 @@
 //! Rows given out as their answers come.
 
 use super::{Partition, answers, batches, ms, one};
+use crate::adapt::any::AsyncFunction;
 use crate::error::CallError;
-use crate::function::AsyncFunction;
-use crate::options::OnError;
+use crate::options::words::OnError;
 use crate::testing::{ScriptedFunction, Step};
 
 #[tokio::test(start_paused = true)]

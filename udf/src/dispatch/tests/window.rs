@@ -6,8 +6,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{Partition, answers, batches, ms, new_scope, one, scope_in};
-use crate::options::Mode;
-use crate::runtime::FarcallRuntime;
+use crate::dispatch::query::runtime::FarcallRuntime;
+use crate::options::words::Mode;
 use crate::testing::{ScriptedFunction, Step};
 
 #[tokio::test(start_paused = true)]

@@ -1,0 +1,134 @@
+//! [`CallLine`], a call of an operator as EXPLAIN shows it.
+
+use std::fmt;
+
+use datafusion::common::stats::Precision;
+use farcall_udf::{Cache, CallOptions, Estimate, Estimated, Mode, RetryPredicate, RetryStrategy};
+
+use crate::async_calc::AsyncCalcExec;
+use crate::bounds::calls_of;
+use crate::planned_call::PlannedCall;
+
+/// What is called, for which rows, how, and how often at most.
+pub(super) struct CallLine<'a> {
+    exec: &'a AsyncCalcExec,
+    call: &'a PlannedCall,
+}
+
+impl<'a> CallLine<'a> {
+    pub(super) fn new(exec: &'a AsyncCalcExec, call: &'a PlannedCall) -> Self {
+        Self { exec, call }
+    }
+
+    /// How the call is made: mode, order, batch, window, what a limit wants, limits.
+    fn manner(&self) -> Vec<String> {
+        let (options, side_effects) = (&self.call.options, self.has_side_effects());
+        let mode = options.mode_or(side_effects);
+        let window = match mode {
+            Mode::Async => options.buffer_capacity(),
+            Mode::Sync => 1,
+        };
+        let mut words = vec![
+            mode.to_string(),
+            self.exec.output_mode().to_string(),
+            format!("batch={}", self.call.max_batch_size()),
+            format!("window={window}"),
+        ];
+        let optional = [
+            ("demand", self.exec.demand()),
+            ("max_concurrency", options.concurrency_limit()),
+            ("rpm", options.requests_limit()),
+            ("tpm", options.tokens_limit()),
+        ];
+        for (name, number) in optional {
+            words.extend(number.map(|number| format!("{name}={number}")));
+        }
+        words.extend(self.cache());
+        if options.retry_predicate() == RetryPredicate::LookupMiss {
+            words.push("retry_predicate=lookup_miss".to_owned());
+        }
+        words
+    }
+
+    /// Where answers are kept, and what is set of it beside the defaults.
+    fn cache(&self) -> Vec<String> {
+        let options = &self.call.options;
+        let relevant: &[&str] = match options.cache() {
+            Cache::None => return Vec::new(),
+            Cache::Partial => &[
+                "cache_ttl",
+                "cache_ttl_after_access",
+                "cache_max_rows",
+                "cache_max_bytes",
+                "cache_missing_keys",
+            ],
+            Cache::Full => &["cache_reload_interval", "cache_max_rows", "cache_max_bytes"],
+        };
+        let mut words = vec![format!("cache={}", options.cache())];
+        for name in relevant {
+            let (value, default) = (options.get(name), CallOptions::new().get(name));
+            if value != default {
+                words.extend(value.map(|value| format!("{name}={value}")));
+            }
+        }
+        words
+    }
+
+    /// Time-outs of an attempt and of a request, and how often a request is tried.
+    fn patience(&self) -> [String; 2] {
+        let options = &self.call.options;
+        let [attempt, total] =
+            [options.attempt_timeout(), options.timeout()].map(humantime::format_duration);
+        let attempts = options.attempts_or(self.has_side_effects());
+        let strategy = match attempts {
+            1 => RetryStrategy::NoRetry,
+            _ => options.retry_strategy(),
+        };
+        [format!("timeout={attempt}/{total}"), format!("retry={strategy}({attempts})")]
+    }
+
+    /// What was known of a call's cost and answer, and whether it was observed.
+    fn estimates(&self) -> Vec<String> {
+        let Estimate { cost, selectivity } = self.call.estimate;
+        let known = [("cost", cost), ("selectivity", selectivity)];
+        let shown = known.into_iter().filter_map(|(name, number)| {
+            Some(match number? {
+                Estimated::Declared(number) => format!("{name}={number}"),
+                Estimated::Observed(number) => format!("observed_{name}={number:.3}"),
+            })
+        });
+        shown.collect()
+    }
+
+    /// How many calls and requests the statistics of the input allow.
+    fn bounds(&self) -> Vec<String> {
+        if self.call.options.cache() == Cache::Full {
+            // Its rows are there: nobody is called for a key.
+            return Vec::new();
+        }
+        let (sign, calls) = match calls_of(self.call, self.exec.input()) {
+            Precision::Exact(calls) => ("<=", calls),
+            Precision::Inexact(calls) => ("~", calls),
+            Precision::Absent => return Vec::new(),
+        };
+        let mut words = vec![format!("calls{sign}{calls}")];
+        let batch = self.call.max_batch_size();
+        if batch > 1 {
+            // A partial batch may leave before it is full, so this is never a bound.
+            words.push(format!("requests~{}", calls.div_ceil(batch)));
+        }
+        words
+    }
+
+    fn has_side_effects(&self) -> bool {
+        self.call.function.declaration().has_side_effects()
+    }
+}
+
+impl fmt::Display for CallLine<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words =
+            [self.manner(), self.patience().into(), self.estimates(), self.bounds()].concat();
+        write!(f, "{} [{}]", self.call, words.join(", "))
+    }
+}

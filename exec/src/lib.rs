@@ -1,0 +1,38 @@
+//! Operators: how planned calls run, and the rules that suit a physical plan to them.
+
+mod async_calc;
+mod async_lookup_join;
+mod bounds;
+mod call_line;
+mod call_metrics;
+mod codec;
+mod credit;
+mod demand;
+mod driver;
+mod held_rows;
+mod node_planner;
+mod output_order;
+mod pairing;
+mod physical_rules;
+mod planned_call;
+mod plans;
+mod resolve;
+mod row_id;
+mod scopes;
+mod stream_filters;
+mod streaming_filter;
+#[cfg(test)]
+mod testing;
+
+pub use async_calc::AsyncCalcExec;
+pub use async_lookup_join::AsyncLookupJoinExec;
+pub use codec::{FarcallCodec, FunctionSource};
+pub use credit::Credit;
+pub use driver::{Driver, Lane};
+pub use node_planner::NodePlanner;
+pub use physical_rules::physical_optimizer_rules;
+pub use planned_call::PlannedCall;
+pub use resolve::{Resolution, ResolveExec};
+pub use row_id::RowIdExec;
+pub use scopes::ScopeRegistry;
+pub use streaming_filter::StreamingFilterExec;

@@ -1,0 +1,49 @@
+//! [`PlannedCall`], one call as an operator makes it.
+
+use std::fmt;
+use std::sync::Arc;
+
+use datafusion::arrow::datatypes::FieldRef;
+use datafusion::physical_expr::PhysicalExpr;
+use farcall_udf::{AsyncFunction, CallOptions, DEFAULT_BATCH_SIZE, Estimate};
+
+/// One call of the operator: what is called, on which arguments, for which rows.
+#[derive(Debug, Clone)]
+pub struct PlannedCall {
+    /// What is called.
+    pub function: AsyncFunction,
+    /// The call site's number within the session.
+    pub site: u64,
+    /// How it is called, all levels resolved.
+    pub options: CallOptions,
+    /// What was known of its cost and answer when it was planned.
+    pub estimate: Estimate,
+    /// The arguments, evaluated on the rows that pass the guard.
+    pub args: Vec<Arc<dyn PhysicalExpr>>,
+    /// The rows that need the call are those for which this is true; `None` for all.
+    pub guard: Option<Arc<dyn PhysicalExpr>>,
+    /// The result column, always nullable.
+    pub field: FieldRef,
+}
+
+impl PlannedCall {
+    /// Returns the rows in a request at most.
+    pub fn max_batch_size(&self) -> usize {
+        if self.function.is_row_wise() { 1 } else { self.options.batch_size_or(DEFAULT_BATCH_SIZE) }
+    }
+}
+
+impl fmt::Display for PlannedCall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let args: Vec<String> = self.args.iter().map(ToString::to_string).collect();
+        match self.function.declaration().display() {
+            Some(display) => f.write_str(&display(&args))?,
+            None => write!(f, "{}({})", self.function.name(), args.join(", "))?,
+        }
+        write!(f, " AS {}", self.field.name())?;
+        if let Some(guard) = &self.guard {
+            write!(f, " WHEN {guard}")?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,25 @@
+//! Models and lookup tables as SQL objects: how they are defined, registered, found in a plan, and travel.
+
+mod definition;
+mod fill;
+pub(crate) mod lookup;
+mod lookup_recipe;
+pub(crate) mod lookups;
+pub(crate) mod model;
+mod model_recipe;
+pub(crate) mod models;
+mod rebuild;
+mod scan;
+pub(crate) mod sql_text;
+pub(crate) mod table;
+#[cfg(test)]
+pub(crate) mod testing;
+
+pub use definition::{IfExists, ModelSpec};
+pub(crate) use lookup_recipe::KIND as LOOKUP_RECIPE;
+pub use model::Model;
+pub use model_recipe::KIND as MODEL_RECIPE;
+pub use models::ModelRegistry;
+pub(crate) use rebuild::rebuild_lookup;
+pub use rebuild::rebuild_model;
+pub use table::{CatalogLookups, LookupTableProvider};

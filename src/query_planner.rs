@@ -1,0 +1,68 @@
+//! [`FarcallQueryPlanner`], which makes operators of logical plans.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use datafusion::catalog::Session;
+use datafusion::error::Result;
+use datafusion::execution::context::QueryPlanner;
+use datafusion::logical_expr::LogicalPlan;
+use datafusion::physical_plan::ExecutionPlan;
+use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
+use farcall_exec::{NodePlanner, ScopeRegistry};
+use farcall_planner::{Plain, check_calls, check_lookups};
+use farcall_udf::FarcallRuntime;
+
+use crate::catalog::table::CatalogLookups;
+
+/// Plans queries with async functions: checks that every call stands in a node of farcall's own,
+/// then lets DataFusion plan the rest.
+pub struct FarcallQueryPlanner {
+    runtime: Arc<FarcallRuntime>,
+    parameters: Arc<BTreeMap<String, String>>,
+    plain: Arc<Plain>,
+    others: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
+}
+
+impl FarcallQueryPlanner {
+    /// Makes the planner of a session whose rules share `plain`; `others` plan the extension nodes
+    /// that are not farcall's.
+    pub fn new(
+        runtime: Arc<FarcallRuntime>,
+        parameters: Arc<BTreeMap<String, String>>,
+        plain: Arc<Plain>,
+        others: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
+    ) -> Self {
+        Self { runtime, parameters, plain, others }
+    }
+}
+
+impl fmt::Debug for FarcallQueryPlanner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FarcallQueryPlanner").finish_non_exhaustive()
+    }
+}
+
+#[async_trait]
+impl QueryPlanner for FarcallQueryPlanner {
+    async fn create_physical_plan(
+        &self,
+        logical_plan: &LogicalPlan,
+        session: &dyn Session,
+    ) -> Result<Arc<dyn ExecutionPlan>> {
+        // Rules can be skipped by configuration; the last word is here.
+        if !self.plain.is_plain(logical_plan)? {
+            check_calls(logical_plan)?;
+            check_lookups(logical_plan, &CatalogLookups)?;
+        }
+        let scopes = ScopeRegistry::new(Arc::clone(&self.runtime), Arc::clone(&self.parameters));
+        let mut planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
+            vec![Arc::new(NodePlanner::new(Arc::new(scopes)))];
+        planners.extend(self.others.iter().cloned());
+        DefaultPhysicalPlanner::with_extension_planners(planners)
+            .create_physical_plan(logical_plan, session)
+            .await
+    }
+}
