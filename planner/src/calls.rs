@@ -6,7 +6,8 @@ use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr, LogicalPlan};
 use farcall_udf::AsyncUdf;
 
-use crate::logical::GENERATED_PREFIX;
+/// The prefix of all columns that the planner makes up; user columns must not start with it.
+pub const GENERATED_PREFIX: &str = "__async_";
 
 /// Finds the async function that an expression calls at its top.
 pub(crate) fn find_call(expr: &Expr) -> Option<&AsyncUdf> {

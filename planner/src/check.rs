@@ -6,8 +6,11 @@ use datafusion_expr::dml::WriteOp;
 use datafusion_expr::{DmlStatement, Expr, LogicalPlan};
 
 use crate::calls::{any_part, call_name, has_call, has_nested_call, is_outer};
+use crate::hint::check_hint;
 use crate::logical::{AsyncCalc, AsyncLookupJoin};
-use crate::presence::plan_has_call;
+use crate::lookup::{LookupSource, LookupTables};
+use crate::presence::{plan_has_call, plan_has_lookup};
+use crate::rules::{Planned, plan_join};
 
 /// Checks that every async call stands in an [`AsyncCalc`].
 ///
@@ -144,6 +147,40 @@ fn check_dml(op: &WriteOp, input: &LogicalPlan, table: &str) -> Result<()> {
         ),
         None => Ok(()),
     }
+}
+
+/// Checks that every lookup table of a plan is looked up, or can be scanned.
+///
+/// A session runs this beside [`check_calls`](check_calls), on every plan before it makes
+/// operators. The error names the table and says what to write instead.
+pub fn check_lookups(plan: &LogicalPlan, tables: &dyn LookupTables) -> Result<()> {
+    if !plan_has_lookup(plan, tables)? {
+        return Ok(());
+    }
+    plan.apply_with_subqueries(|node| {
+        node.apply_expressions(check_hint)?;
+        match node {
+            LogicalPlan::Join(join) => {
+                if let Planned::Impossible(reason) = plan_join(join, tables)? {
+                    return plan_err!("{reason}");
+                }
+            }
+            LogicalPlan::TableScan(scan) => {
+                if let Some(LookupSource { table, can_be_scanned: false }) =
+                    LookupSource::of(scan, tables)
+                {
+                    let (name, key) = (table.name(), table.key_names());
+                    return plan_err!(
+                        "lookup table {name} cannot be scanned; join the table itself, by an equality on its key \
+                         ({key})"
+                    );
+                }
+            }
+            _ => {}
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(())
 }
 
 #[cfg(test)]

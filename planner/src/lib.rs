@@ -13,6 +13,7 @@ mod extract;
 mod fallible;
 mod free;
 mod guard;
+mod hint;
 pub mod logical;
 mod lookup;
 mod plain;
@@ -24,12 +25,14 @@ mod switches;
 #[cfg(test)]
 mod testing;
 
-pub use check::check_calls;
+pub use calls::GENERATED_PREFIX;
+pub use check::{check_calls, check_lookups};
+pub use hint::LOOKUP_HINT;
 pub use logical::{
-    AsyncCalc, AsyncLookupJoin, CallColumn, GENERATED_PREFIX, LookupColumn, LookupJoinType,
-    Resolve, ResolveKind, ResolveOutput, RowId, TableCall,
+    AsyncCalc, AsyncLookupJoin, CallColumn, LookupColumn, LookupJoinType, Resolve, ResolveKind,
+    ResolveOutput, RowId, TableCall,
 };
-pub use lookup::{LOOKUP_HINT, LookupSource, LookupTables, check_lookups};
+pub use lookup::{LookupSource, LookupTables};
 pub use plain::Plain;
 pub use rules::{
     EstimateCalls, Estimates, analyzer_rules, optimizer_rules, optimizer_rules_with_lookups,

@@ -17,7 +17,8 @@ use datafusion_optimizer::optimizer::ApplyOrder;
 use datafusion_optimizer::{AnalyzerRule, OptimizerConfig, OptimizerRule};
 
 use crate::calls::is_async;
-use crate::lookup::{LookupTables, hint};
+use crate::hint::hint;
+use crate::lookup::LookupTables;
 use crate::presence::{Look, holds, look, reads_lookup};
 
 /// Knows the last plan of a session that holds no call, no lookup, and nothing that becomes one.

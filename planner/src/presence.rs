@@ -5,7 +5,8 @@ use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr, LogicalPlan};
 
 use crate::calls::is_async;
-use crate::lookup::{LookupSource, LookupTables, hint};
+use crate::hint::hint;
+use crate::lookup::{LookupSource, LookupTables};
 
 /// Says whether an async call stands anywhere in the plan, in its subqueries too; also one of a
 /// function that nobody has wrapped yet.

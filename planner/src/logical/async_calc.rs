@@ -15,10 +15,7 @@ use datafusion_expr::{Expr, ExprSchemable, Extension, LogicalPlan, UserDefinedLo
 
 use farcall_udf::AsyncUdf;
 
-use crate::calls::find_call;
-
-/// The prefix of all columns that the planner makes up; user columns must not start with it.
-pub const GENERATED_PREFIX: &str = "__async_";
+use crate::calls::{GENERATED_PREFIX, find_call};
 
 /// One call of an [`AsyncCalc`], the rows that need it, and the column that takes its result.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd)]

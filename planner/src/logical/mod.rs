@@ -6,7 +6,7 @@ mod resolve;
 mod row_id;
 mod table_call;
 
-pub use async_calc::{AsyncCalc, CallColumn, GENERATED_PREFIX};
+pub use async_calc::{AsyncCalc, CallColumn};
 pub use async_lookup_join::{AsyncLookupJoin, LookupColumn, LookupJoinType};
 pub use resolve::{Resolve, ResolveKind, ResolveOutput};
 pub use row_id::RowId;

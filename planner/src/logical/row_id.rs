@@ -9,7 +9,7 @@ use arrow::datatypes::{DataType, Field};
 use datafusion_common::{DFSchema, DFSchemaRef, Result, internal_err};
 use datafusion_expr::{Expr, Extension, LogicalPlan, UserDefinedLogicalNodeCore};
 
-use super::GENERATED_PREFIX;
+use crate::calls::GENERATED_PREFIX;
 
 /// Adds a column that is different in every row; it orders and partitions the rows.
 ///

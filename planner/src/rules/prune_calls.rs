@@ -21,8 +21,8 @@ use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
 
-use crate::calls::find_call;
-use crate::logical::{AsyncCalc, CallColumn, GENERATED_PREFIX};
+use crate::calls::{GENERATED_PREFIX, find_call};
+use crate::logical::{AsyncCalc, CallColumn};
 use crate::presence::plan_has_call;
 use crate::rewrite::calculate;
 

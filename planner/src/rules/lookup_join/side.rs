@@ -8,7 +8,8 @@ use datafusion_expr::{Expr, LogicalPlan, Projection, TableScan};
 use farcall_udf::CallOptions;
 
 use crate::calls::{any_part, is_outer, is_volatile};
-use crate::lookup::{LookupSource, LookupTables, hint_options};
+use crate::hint::hint_options;
+use crate::lookup::{LookupSource, LookupTables};
 
 /// Qualifies the columns of the table itself while a join is taken apart.
 const TABLE: &str = "__async_table";
