@@ -13,7 +13,7 @@ use reqwest::{Client, Response, Url};
 use super::classify::{Refusal, transport};
 use super::client::HttpClients;
 use super::options::Limits;
-use super::rate::rate_hints;
+use super::protocol::Protocol;
 use crate::common::secrets::Secrets;
 
 /// How much of an error's body is read.
@@ -99,6 +99,7 @@ impl Endpoint {
         opened: &Opened,
         body: Vec<u8>,
         ctx: &CallContext,
+        protocol: &dyn Protocol,
     ) -> Result<(Vec<u8>, ResponseMetadata), CallError> {
         let mut headers = opened.headers.clone();
         if let Ok(key) = HeaderValue::from_str(&ctx.idempotency_key()) {
@@ -120,9 +121,9 @@ impl Endpoint {
                 body: &body,
                 secrets: &opened.secrets,
             };
-            return Err(refusal.classify());
+            return Err(protocol.classify(&refusal));
         }
-        let metadata = metadata(response.headers());
+        let metadata = metadata(response.headers(), protocol);
         Ok((self.read(opened, response).await?, metadata))
     }
 
@@ -165,11 +166,11 @@ async fn read_start(mut response: Response) -> Vec<u8> {
     body
 }
 
-fn metadata(headers: &HeaderMap) -> ResponseMetadata {
+fn metadata(headers: &HeaderMap, protocol: &dyn Protocol) -> ResponseMetadata {
     let request_id = headers.get("x-request-id").and_then(|value| value.to_str().ok());
     ResponseMetadata {
         request_id: request_id.map(str::to_owned),
-        rate: rate_hints(headers, SystemTime::now()),
+        rate: protocol.hints(headers, SystemTime::now()),
         ..ResponseMetadata::default()
     }
 }

@@ -25,6 +25,7 @@ use crate::http::options::HttpOptions;
 use crate::http::target::EndpointTarget;
 use crate::json::unsupported;
 use crate::models::model::HttpModel;
+use crate::models::wire::Rows;
 
 /// The provider `http`.
 ///
@@ -48,7 +49,12 @@ impl ModelProvider for HttpProvider {
         check_columns(model)?;
         let (limits, declaration) = (options.limits, declaration.with_adaptive(true));
         let target = EndpointTarget { function: model.name.clone(), options };
-        Ok(Arc::new(HttpModel::new(model, declaration, Arc::new(target), limits)))
+        Ok(Arc::new(HttpModel::new(
+            declaration,
+            Arc::new(Rows::of(model)),
+            Arc::new(target),
+            limits,
+        )))
     }
 
     fn is_secret(&self, option: &str) -> bool {

@@ -4,3 +4,4 @@ pub mod http;
 #[cfg(feature = "local")]
 pub mod local;
 pub(crate) mod model;
+pub(crate) mod wire;

@@ -4,23 +4,22 @@ use std::fmt;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, UInt32Array, new_null_array};
-use arrow::datatypes::FieldRef;
 use async_trait::async_trait;
 use farcall_udf::{
-    ArgBatch, AsyncBatchFunction, BatchAnswer, CallContext, CallError, Declaration,
-    FunctionContext, ModelDefinition,
+    ArgBatch, AsyncBatchFunction, BatchAnswer, CallContext, CallError, Declaration, FunctionContext,
 };
 
 use crate::common::opened::opened;
 use crate::http::endpoint::{Endpoint, Opened, Target};
 use crate::http::options::Limits;
-use crate::json::{Answer, Encoded, encode};
+use crate::http::protocol::Protocol;
+use crate::json::Encoded;
+use crate::models::wire::{Reply, Wire};
 
 /// A model behind HTTP, as a function.
 pub(crate) struct HttpModel {
     declaration: Declaration,
-    inputs: Vec<FieldRef>,
-    outputs: Vec<FieldRef>,
+    wire: Arc<dyn Wire>,
     endpoint: Endpoint,
 }
 
@@ -33,17 +32,12 @@ impl fmt::Debug for HttpModel {
 impl HttpModel {
     /// Makes the function of a model; nothing is sent or resolved before `open`.
     pub(crate) fn new(
-        model: &ModelDefinition,
         declaration: Declaration,
+        wire: Arc<dyn Wire>,
         target: Arc<dyn Target>,
         limits: Limits,
     ) -> Self {
-        Self {
-            endpoint: Endpoint::new(declaration.name(), target, limits),
-            declaration,
-            inputs: model.input.clone(),
-            outputs: model.output.clone(),
-        }
+        Self { endpoint: Endpoint::new(declaration.name(), target, limits), declaration, wire }
     }
 
     fn name(&self) -> &str {
@@ -67,21 +61,19 @@ impl AsyncBatchFunction for HttpModel {
         ctx: &CallContext,
     ) -> Result<BatchAnswer, CallError> {
         let opened: &Opened = opened(ctx, self.name())?;
-        let Encoded { body, sent, refused } = encode(self.name(), "inputs", &self.inputs, &args)?;
+        let Encoded { body, sent, refused } = self.wire.encode(&args)?;
         if sent == 0 {
             let nulls = new_null_array(args.return_field().data_type(), args.num_rows());
             return Ok(BatchAnswer::new(nulls).with_errors(refused));
         }
-        let (body, metadata) = self.endpoint.post(opened, body, ctx).await?;
-        let answer = Answer {
-            function: self.name(),
-            outputs: &self.outputs,
-            return_field: args.return_field(),
-            secrets: &opened.secrets,
-        };
-        let (values, errors) = answer.decode(sent, &body)?;
+        let protocol = self.wire.as_ref() as &dyn Protocol;
+        let (body, metadata) = self.endpoint.post(opened, body, ctx, protocol).await?;
+        let secrets = &opened.secrets;
+        let reply = Reply { body: &body, sent, return_field: args.return_field(), secrets };
+        let (values, errors) = self.wire.decode(&reply)?;
         let (values, errors) = self.spread(values, errors, refused, args.num_rows())?;
-        Ok(BatchAnswer::new(values).with_errors(errors).with_metadata(metadata))
+        let answer = BatchAnswer::new(values).with_errors(errors).with_metadata(metadata);
+        Ok(answer.with_usage(self.wire.usage(&body)))
     }
 }
 

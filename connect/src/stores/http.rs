@@ -17,6 +17,7 @@ use crate::common::options::{Owner, canonical};
 use crate::common::secrets::Secrets;
 use crate::http::endpoint::{Endpoint, Opened};
 use crate::http::options::HttpOptions;
+use crate::http::protocol::Common;
 use crate::http::target::EndpointTarget;
 use crate::json::{Answer, Encoded, Kind, Mismatch, elements, encode, row_error, unsupported};
 
@@ -118,7 +119,7 @@ impl AsyncBatchLookupFunction for HttpLookup {
         }
         let is_sent = |key: &usize| refused.iter().all(|(refused, _)| refused != key);
         let sent_keys: Vec<usize> = (0..keys.num_rows()).filter(is_sent).collect();
-        let (body, metadata) = self.endpoint.post(opened, body, ctx).await?;
+        let (body, metadata) = self.endpoint.post(opened, body, ctx, &Common).await?;
         let text = self.reader(&opened.secrets).read_json(&body)?;
         let found = self.reader(&opened.secrets).array(text, "rows")?;
         if found.len() != sent {

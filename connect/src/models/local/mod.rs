@@ -30,6 +30,7 @@ use crate::http::endpoint::{Destination, Target};
 use crate::http::options::Limits;
 use crate::json::type_name;
 use crate::models::model::HttpModel;
+use crate::models::wire::Rows;
 use models::{DEFAULT_DIMENSION, DIMENSIONS, is_text};
 
 pub use models::LocalModel;
@@ -65,7 +66,12 @@ impl ModelProvider for LocalProvider {
             path = format!("{path}&dimension={dimension}");
         }
         let target = LocalTarget { model: model.name.clone(), path };
-        Ok(Arc::new(HttpModel::new(model, declaration, Arc::new(target), Limits::default())))
+        Ok(Arc::new(HttpModel::new(
+            declaration,
+            Arc::new(Rows::of(model)),
+            Arc::new(target),
+            Limits::default(),
+        )))
     }
 
     fn is_secret(&self, _option: &str) -> bool {
