@@ -20,6 +20,7 @@ pub(crate) fn opening(runtime: Arc<FarcallRuntime>) -> FunctionContext {
 pub(crate) fn calling(request: u64) -> CallContext {
     CallContext {
         query_id: "query".into(),
+        execution: "query".into(),
         call_site: 1,
         attempt: 1,
         deadline: tokio::time::Instant::now() + Duration::from_secs(60),

@@ -15,6 +15,7 @@ mod explain;
 mod faults;
 mod functions;
 mod generator;
+mod handle;
 mod joins;
 mod late_calls;
 mod lateral;

@@ -38,6 +38,7 @@ pub use crate::contract::table::{AsyncTableFunction, TABLE_GROUP};
 pub use crate::dispatch::limits::{Limiter, Limits};
 pub use crate::dispatch::meters::histogram::{Histogram, HistogramBucket, HistogramSnapshot};
 pub use crate::dispatch::meters::metrics::{CallMetrics, MetricsSnapshot};
+pub use crate::dispatch::query::execution_id::ExecutionId;
 pub use crate::dispatch::query::runtime::FarcallRuntime;
 pub use crate::dispatch::query::scope::{QueryScope, RowHolder};
 pub use crate::dispatch::query::site::CallSite;

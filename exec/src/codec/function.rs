@@ -51,7 +51,7 @@ impl FunctionNode {
         let Self { name, version, recipe } = self;
         let function = match recipe {
             Some(RecipeNode { kind, bytes }) => functions.by_recipe(&Recipe { kind, bytes })?,
-            None => functions.by_name(&name).ok_or_else(|| {
+            None => functions.by_name(&name)?.ok_or_else(|| {
                 plan_datafusion_err!("async function {name} is not registered here")
             })?,
         };

@@ -15,8 +15,10 @@ pub type Parameters = Arc<BTreeMap<String, String>>;
 /// What a function is told with every attempt.
 #[derive(Debug, Clone)]
 pub struct CallContext {
-    /// The query, unique per execution.
+    /// The query, unique per execution unless several tasks run parts of one query.
     pub query_id: Arc<str>,
+    /// The execution, unique over queries, tasks and processes.
+    pub execution: Arc<str>,
     /// The call site's number within the session.
     pub call_site: u64,
     /// The attempt at this request, counted from 1.
@@ -39,7 +41,7 @@ impl CallContext {
     /// Returns a key that is the same for all attempts at one request and different for all others,
     /// so that the remote side can drop repetitions.
     pub fn idempotency_key(&self) -> String {
-        format!("{}-{}-{}", self.query_id, self.call_site, self.request)
+        format!("{}-{}-{}", self.execution, self.call_site, self.request)
     }
 }
 
