@@ -22,7 +22,7 @@ use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
 };
-use farcall_udf::{CallMetrics, Dispatcher, OutputMode};
+use farcall_udf::{CallError, CallMetrics, Dispatcher, OutputMode};
 use futures::{StreamExt, TryStreamExt};
 
 use crate::call_line::CallLine;
@@ -302,6 +302,7 @@ impl ExecutionPlan for AsyncCalcExec {
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
         let session = SessionExt::find(&context)?;
+        let in_task = session.is_task();
         let calling = Calling {
             input: self.input.execute(partition, Arc::clone(&context))?,
             calls: self.calls.iter().cloned().zip(self.counters.iter().cloned()).collect(),
@@ -315,7 +316,11 @@ impl ExecutionPlan for AsyncCalcExec {
         // not keep the scope from its end.
         let stream = futures::stream::once(async move { calling.start(&session, &context) })
             .try_flatten()
-            .map(move |batch| batch.map(|batch| batch.record_output(&baseline)));
+            .map(move |batch| match batch {
+                Ok(batch) => Ok(batch.record_output(&baseline)),
+                Err(error) if in_task => Err(CallError::in_text(error)),
+                Err(error) => Err(error),
+            });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
     }
 

@@ -341,7 +341,7 @@ async fn drive(mut driver: Driver, output: Sender<Result<RecordBatch>>) -> Resul
         // One failed call ends the whole query: no partition makes a further call. An error of the
         // input is its own operator's affair and reaches the client by itself.
         if let Some(call) = CallError::find(error) {
-            scope.fail(call);
+            scope.fail(&call);
         }
     }
     result

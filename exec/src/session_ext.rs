@@ -73,6 +73,12 @@ impl SessionExt {
         Ok(self)
     }
 
+    /// Sets session and job parameters.
+    pub fn with_parameters(mut self, parameters: BTreeMap<String, String>) -> Self {
+        self.parameters = Arc::new(parameters);
+        self
+    }
+
     /// Returns the extension of a session, if it is farcall's.
     pub fn of(config: &SessionConfig) -> Option<Arc<Self>> {
         config.get_extension::<Self>()
@@ -90,6 +96,11 @@ impl SessionExt {
                  no SessionExt"
             ),
         }
+    }
+
+    /// Says whether plans run as parts of larger ones, whose results and errors travel.
+    pub fn is_task(&self) -> bool {
+        self.tasks > 1 || self.slot.is_some()
     }
 
     /// Returns what outlives queries.
