@@ -33,6 +33,7 @@ use crate::row_id::RowIdExec;
 use crate::streaming_filter::StreamingFilterExec;
 use async_calc::{AsyncCalcExecNode, AsyncCalcNode};
 use function::UdfNode;
+pub(crate) use function::check_function;
 use lookup_join::{LookupJoinExecNode, LookupJoinNode};
 use resolve::{ResolveExecNode, ResolveNode};
 use streaming_filter::StreamingFilterExecNode;

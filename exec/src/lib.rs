@@ -25,6 +25,7 @@ mod stream_filters;
 mod streaming_filter;
 #[cfg(test)]
 mod testing;
+mod travel;
 
 pub use async_calc::AsyncCalcExec;
 pub use async_lookup_join::AsyncLookupJoinExec;
@@ -40,3 +41,4 @@ pub use resolve::{Resolution, ResolveExec};
 pub use row_id::RowIdExec;
 pub use session_ext::SessionExt;
 pub use streaming_filter::StreamingFilterExec;
+pub use travel::check_travel;
