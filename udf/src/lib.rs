@@ -35,6 +35,7 @@ pub use crate::contract::lookup::{
 };
 pub use crate::contract::provider::{ModelDefinition, ModelProvider};
 pub use crate::contract::table::{AsyncTableFunction, TABLE_GROUP};
+pub use crate::dispatch::limits::quota::{Grant, LocalQuota, Quota};
 pub use crate::dispatch::limits::{Limiter, Limits};
 pub use crate::dispatch::meters::histogram::{Histogram, HistogramBucket, HistogramSnapshot};
 pub use crate::dispatch::meters::metrics::{CallMetrics, MetricsSnapshot};
