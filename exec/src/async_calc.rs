@@ -1,4 +1,20 @@
 //! [`AsyncCalcExec`], the operator that makes calls: input columns in, input and result columns out.
+//!
+//! ```text
+//!              ┌──────────────── one partition of AsyncCalcExec ────────────────┐
+//!              │                                                                │
+//!     input    │ ┌───────────┐  args  ┌──── Lane: f ────┐  answers               │
+//!  ───────────▶│ │   rows    ├───────▶│   Dispatcher    ├─────────┐              │  input rows
+//!   a batch,   │ │ held back │        └───────┬─────────┘         ├─ in order, ──┼──▶ ++
+//!   when there │ │           │  args  ┌────── │ Lane: g ┐         │  or as they  │  answers
+//!   is room    │ │ ≤ max_    ├───────▶│   Dispatcher    ├─────────┘  come        │
+//!              │ │ buffered_ │        └───────┬─────────┘                        │
+//!              │ │ rows      │                │ requests: ≤ buffer_capacity      │
+//!              │ └───────────┘                │ over all partitions              │
+//!              └──────────────────────────────┼──────────────────────────────────┘
+//!                                             ▼
+//!                                 QueryScope of the execution
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +37,7 @@ use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    validate_child_count,
 };
 use farcall_udf::{CallError, CallMetrics, Dispatcher, OutputMode};
 use futures::{StreamExt, TryStreamExt};
@@ -267,9 +284,8 @@ impl ExecutionPlan for AsyncCalcExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
         options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("AsyncCalcExec has one child");
-        };
+        validate_child_count!(self, children);
+        let input = children.swap_remove(0);
         let Self { calls, demand, output_mode, counters, metrics: _, input: _, cache } =
             self.as_ref();
         match options.children_properties {

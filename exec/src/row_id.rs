@@ -1,4 +1,13 @@
 //! [`RowIdExec`], the operator that numbers the rows of its input.
+//!
+//! ```text
+//!   input            ┌───────────── RowIdExec ─────────────┐        input rows ++ number
+//!   partition 0 ────▶│ 0, 1, 2, ..                         │──────▶
+//!   partition 1 ────▶│ 1 << 40, (1 << 40) + 1, ..          │──────▶ grows in a partition
+//!                    └──────────────────▲──────────────────┘
+//!                        task << 56     │
+//!                        SessionExt of the session or of the cluster's task
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -18,6 +27,7 @@ use datafusion::physical_plan::execution_plan::{
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    validate_child_count,
 };
 use futures::StreamExt;
 
@@ -128,9 +138,8 @@ impl ExecutionPlan for RowIdExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("RowIdExec has one child");
-        };
+        validate_child_count!(self, children);
+        let input = children.swap_remove(0);
         Ok(Arc::new(Self::try_new(&self.column, input)?))
     }
 

@@ -30,6 +30,7 @@ mod packages;
 mod plain_queries;
 mod plans;
 mod properties;
+mod rule_order;
 mod secrets;
 mod settings;
 mod shapes;
