@@ -1,6 +1,5 @@
 //! [`FarcallQueryPlanner`], which makes operators of logical plans.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
@@ -11,17 +10,14 @@ use datafusion::execution::context::QueryPlanner;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
-use farcall_exec::{NodePlanner, ScopeRegistry};
+use farcall_exec::{NodePlanner, QueryRootExec};
 use farcall_planner::{Plain, check_calls, check_lookups};
-use farcall_udf::FarcallRuntime;
 
 use crate::catalog::table::CatalogLookups;
 
 /// Plans queries with async functions: checks that every call stands in a node of farcall's own,
-/// then lets DataFusion plan the rest.
+/// then lets DataFusion plan the rest and makes the plan's executions end with their streams.
 pub struct FarcallQueryPlanner {
-    runtime: Arc<FarcallRuntime>,
-    parameters: Arc<BTreeMap<String, String>>,
     plain: Arc<Plain>,
     others: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
 }
@@ -29,13 +25,8 @@ pub struct FarcallQueryPlanner {
 impl FarcallQueryPlanner {
     /// Makes the planner of a session whose rules share `plain`; `others` plan the extension nodes
     /// that are not farcall's.
-    pub fn new(
-        runtime: Arc<FarcallRuntime>,
-        parameters: Arc<BTreeMap<String, String>>,
-        plain: Arc<Plain>,
-        others: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
-    ) -> Self {
-        Self { runtime, parameters, plain, others }
+    pub fn new(plain: Arc<Plain>, others: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>) -> Self {
+        Self { plain, others }
     }
 }
 
@@ -57,12 +48,12 @@ impl QueryPlanner for FarcallQueryPlanner {
             check_calls(logical_plan)?;
             check_lookups(logical_plan, &CatalogLookups)?;
         }
-        let scopes = ScopeRegistry::new(Arc::clone(&self.runtime), Arc::clone(&self.parameters));
         let mut planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
-            vec![Arc::new(NodePlanner::new(Arc::new(scopes)))];
+            vec![Arc::new(NodePlanner)];
         planners.extend(self.others.iter().cloned());
-        DefaultPhysicalPlanner::with_extension_planners(planners)
-            .create_physical_plan(logical_plan, session)
-            .await
+        let planner = DefaultPhysicalPlanner::with_extension_planners(planners);
+        let plan = planner.create_physical_plan(logical_plan, session).await?;
+        // After all rules: they look at operators, and this one stands for another.
+        Ok(QueryRootExec::over(plan))
     }
 }

@@ -6,11 +6,12 @@ use std::sync::Arc;
 
 use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
+use datafusion::execution::context::QueryPlanner;
 use datafusion::execution::{SessionState, SessionStateBuilder};
 use datafusion::logical_expr::ScalarUDF;
 use datafusion::physical_planner::ExtensionPlanner;
 use datafusion::prelude::{DataFrame, SessionConfig, SessionContext};
-use farcall_exec::{FarcallCodec, FunctionSource, physical_optimizer_rules};
+use farcall_exec::{FarcallCodec, FunctionSource, SessionExt, physical_optimizer_rules};
 use farcall_planner::{EstimateCalls, LookupTables, Plain, SiteCounter};
 use farcall_udf::{
     AsyncFunction, AsyncUdf, FarcallRuntime, LookupConnector, LookupProvider, ModelProvider, Recipe,
@@ -43,7 +44,6 @@ use crate::sql::{self, Statement, predict};
 pub struct FarcallSession {
     context: SessionContext,
     runtime: Arc<FarcallRuntime>,
-    parameters: Arc<BTreeMap<String, String>>,
     models: Arc<ModelRegistry>,
     lookups: Arc<LookupRegistry>,
 }
@@ -58,7 +58,12 @@ pub struct FarcallSessionBuilder {
     providers: Vec<Arc<dyn ModelProvider>>,
     connectors: Vec<Arc<dyn LookupConnector>>,
     extension_planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>>,
+    query_planner_wrappers: Vec<QueryPlannerWrapper>,
 }
+
+/// Makes a query planner around another one.
+type QueryPlannerWrapper = Box<dyn FnOnce(SharedQueryPlanner) -> SharedQueryPlanner + Send>;
+type SharedQueryPlanner = Arc<dyn QueryPlanner + Send + Sync>;
 
 impl FarcallSessionBuilder {
     /// Starts from a DataFusion configuration.
@@ -109,6 +114,20 @@ impl FarcallSessionBuilder {
         self
     }
 
+    /// Puts a query planner around farcall's: one that cuts plans into tasks, for instance.
+    ///
+    /// It is given the planner of all that farcall needs, and may change the plans that it makes; a
+    /// later wrapper goes around an earlier one.
+    pub fn with_query_planner_wrapper(
+        mut self,
+        wrap: impl FnOnce(Arc<dyn QueryPlanner + Send + Sync>) -> Arc<dyn QueryPlanner + Send + Sync>
+        + Send
+        + 'static,
+    ) -> Self {
+        self.query_planner_wrappers.push(Box::new(wrap));
+        self
+    }
+
     /// Builds the session; its default catalog gets the table `farcall.metrics`, unless there is a
     /// schema of that name.
     ///
@@ -124,16 +143,16 @@ impl FarcallSessionBuilder {
             mut providers,
             mut connectors,
             extension_planners,
+            query_planner_wrappers,
         } = self;
-        let state = match (state, config) {
+        let mut state = match (state, config) {
             (Some(_), Some(_)) => {
                 return plan_err!(
                     "a session is built from a state or from a configuration, not both"
                 );
             }
             (Some(state), None) => {
-                let ours = farcall_planner::optimizer_rules();
-                if state.optimizers().iter().any(|rule| rule.name() == ours[0].name()) {
+                if SessionExt::of(state.config()).is_some() {
                     return plan_err!("the session state belongs to a farcall session already");
                 }
                 SessionStateBuilder::new_from_existing(state)
@@ -144,6 +163,8 @@ impl FarcallSessionBuilder {
         };
         let runtime = runtime.unwrap_or_default();
         let parameters = Arc::new(parameters);
+        let ext = SessionExt::new(Arc::clone(&runtime), Arc::clone(&parameters));
+        state.config().get_or_insert_default().set_extension(Arc::new(ext));
         providers.extend(farcall_connect::providers());
         let models = Arc::new(ModelRegistry::new(providers));
         let tables: Arc<dyn LookupTables> = Arc::new(CatalogLookups);
@@ -164,23 +185,17 @@ impl FarcallSessionBuilder {
         for rule in physical_optimizer_rules() {
             state = state.with_physical_optimizer_rule(rule);
         }
-        let planner = FarcallQueryPlanner::new(
-            Arc::clone(&runtime),
-            Arc::clone(&parameters),
-            plain,
-            extension_planners,
-        );
-        let state = state.with_query_planner(Arc::new(planner)).build();
+        let planner: SharedQueryPlanner =
+            Arc::new(FarcallQueryPlanner::new(plain, extension_planners));
+        let planner =
+            query_planner_wrappers.into_iter().fold(planner, |planner, wrap| wrap(planner));
+        let state = state.with_query_planner(planner).build();
         let context = SessionContext::new_with_state(state);
         context.register_relation_planner(Arc::new(sql::TableCallPlanner))?;
         metrics::register(&context, &runtime)?;
         connectors.extend(farcall_connect::lookup_connectors());
-        let lookups = Arc::new(LookupRegistry::new(
-            connectors,
-            Arc::clone(&runtime),
-            Arc::clone(&parameters),
-        ));
-        Ok(FarcallSession { context, runtime, parameters, models, lookups })
+        let lookups = Arc::new(LookupRegistry::new(connectors, Arc::clone(&runtime), parameters));
+        Ok(FarcallSession { context, runtime, models, lookups })
     }
 }
 
@@ -226,17 +241,26 @@ impl FarcallSession {
 
     /// Returns a codec that carries this session's plans, functions and models in DataFusion's
     /// protobuf plans; on the other side it finds functions in the session that made it.
+    ///
+    /// It does not keep that session alive, and may be kept in its configuration.
     pub fn codec(&self) -> FarcallCodec {
+        let session = self.context.state_weak_ref();
+        let by_name = move |name: &str| {
+            let Some(state) = session.upgrade() else {
+                return plan_err!("async function {name} is looked for in a session that is gone");
+            };
+            let state = state.read();
+            Ok(state.scalar_functions().get(name).and_then(|udf| match AsyncUdf::find(udf) {
+                Some(udf) => Some(udf.function().clone()),
+                None => AsyncUdf::from_foreign(udf).map(|udf| udf.function().clone()),
+            }))
+        };
         let functions = SessionFunctions {
-            context: self.context.clone(),
+            by_name: Box::new(by_name),
             models: Arc::clone(&self.models),
             lookups: Arc::clone(&self.lookups),
         };
-        FarcallCodec::new(
-            Arc::new(functions),
-            Arc::clone(&self.runtime),
-            Arc::clone(&self.parameters),
-        )
+        FarcallCodec::new(Arc::new(functions))
     }
 
     /// Registers an async function under its name and aliases, and its `try_` form beside it.
@@ -323,7 +347,8 @@ impl FarcallSession {
 
 /// Finds functions that arrive in a plan among those of a session.
 struct SessionFunctions {
-    context: SessionContext,
+    /// Does not keep the session alive.
+    by_name: Box<dyn Fn(&str) -> Result<Option<AsyncFunction>> + Send + Sync>,
     models: Arc<ModelRegistry>,
     lookups: Arc<LookupRegistry>,
 }
@@ -335,14 +360,8 @@ impl fmt::Debug for SessionFunctions {
 }
 
 impl FunctionSource for SessionFunctions {
-    fn by_name(&self, name: &str) -> Option<AsyncFunction> {
-        let state = self.context.state_ref();
-        let state = state.read();
-        let udf = state.scalar_functions().get(name)?;
-        match AsyncUdf::find(udf) {
-            Some(udf) => Some(udf.function().clone()),
-            None => AsyncUdf::from_foreign(udf).map(|udf| udf.function().clone()),
-        }
+    fn by_name(&self, name: &str) -> Result<Option<AsyncFunction>> {
+        (self.by_name)(name)
     }
 
     fn by_recipe(&self, recipe: &Recipe) -> Result<AsyncFunction> {

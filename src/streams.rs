@@ -16,7 +16,7 @@ use datafusion::physical_expr::expressions::{Column as PhysicalColumn, cast};
 use datafusion::prelude::{DataFrame, SessionConfig};
 use farcall_udf::{AsyncUdf, Dispatcher, OutputMode, QueryScope};
 
-use farcall_exec::{Credit, Driver, Lane};
+use farcall_exec::{Credit, Driver, Lane, SessionExt};
 
 pub use batch_call::BatchCall;
 
@@ -98,11 +98,11 @@ impl AsyncDataStream for DataFrame {
 /// Wants a Tokio runtime when it is read.
 impl AsyncDataStream for SendableRecordBatchStream {
     fn unordered_wait_batch(self, call: BatchCall) -> Result<Self> {
-        Ok(driver(self, call, OutputMode::AllowUnordered)?.unordered().into_stream(None))
+        Ok(driver(self, call, OutputMode::AllowUnordered)?.unordered().into_stream(()))
     }
 
     fn ordered_wait_batch(self, call: BatchCall) -> Result<Self> {
-        Ok(driver(self, call, OutputMode::Ordered)?.into_stream(None))
+        Ok(driver(self, call, OutputMode::Ordered)?.into_stream(()))
     }
 }
 
@@ -112,9 +112,8 @@ fn append_to_plan(
     output_mode: OutputMode,
 ) -> Result<DataFrame> {
     let (state, plan) = frame.into_parts();
-    let ours = farcall_planner::optimizer_rules();
-    if !state.optimizers().iter().any(|rule| rule.name() == ours[0].name()) {
-        return plan_err!("the data frame belongs to a session without farcall's rules");
+    if SessionExt::of(state.config()).is_none() {
+        return plan_err!("the data frame belongs to a session that is not farcall's");
     }
     let options = call.call_options(output_mode)?;
     let schema = plan.schema();
@@ -366,7 +365,7 @@ mod tests {
         }
         let plain = SessionContext::new().sql("SELECT 1 AS x").await.unwrap();
         let error = plain.ordered_wait_batch(call).unwrap_err().to_string();
-        assert!(error.contains("without farcall's rules"), "{error}");
+        assert!(error.contains("a session that is not farcall's"), "{error}");
     }
 
     fn ms(millis: u64) -> Duration {

@@ -1,9 +1,25 @@
 //! [`AsyncCalcExec`], the operator that makes calls: input columns in, input and result columns out.
+//!
+//! ```text
+//!              ┌──────────────── one partition of AsyncCalcExec ────────────────┐
+//!              │                                                                │
+//!     input    │ ┌───────────┐  args  ┌──── Lane: f ────┐  answers               │
+//!  ───────────▶│ │   rows    ├───────▶│   Dispatcher    ├─────────┐              │  input rows
+//!   a batch,   │ │ held back │        └───────┬─────────┘         ├─ in order, ──┼──▶ ++
+//!   when there │ │           │  args  ┌────── │ Lane: g ┐         │  or as they  │  answers
+//!   is room    │ │ ≤ max_    ├───────▶│   Dispatcher    ├─────────┘  come        │
+//!              │ │ buffered_ │        └───────┬─────────┘                        │
+//!              │ │ rows      │                │ requests: ≤ buffer_capacity      │
+//!              │ └───────────┘                │ over all partitions              │
+//!              └──────────────────────────────┼──────────────────────────────────┘
+//!                                             ▼
+//!                                 QueryScope of the execution
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
 
-use datafusion::arrow::datatypes::{Field, FieldRef, Schema};
+use datafusion::arrow::datatypes::{Field, FieldRef, Schema, SchemaRef};
 use datafusion::common::stats::ColumnStatistics;
 use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::common::{Statistics, internal_err};
@@ -21,16 +37,17 @@ use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    validate_child_count,
 };
-use farcall_udf::{CallMetrics, Dispatcher, OutputMode};
-use futures::StreamExt;
+use farcall_udf::{CallError, CallMetrics, Dispatcher, OutputMode};
+use futures::{StreamExt, TryStreamExt};
 
 use crate::call_line::CallLine;
 use crate::call_metrics::push_call;
 use crate::credit::Credit;
 use crate::driver::{Driver, Lane};
 use crate::planned_call::PlannedCall;
-use crate::scopes::ScopeRegistry;
+use crate::session_ext::SessionExt;
 
 /// Makes calls and appends their results to the rows of its input.
 ///
@@ -55,7 +72,6 @@ pub struct AsyncCalcExec {
     calls: Vec<PlannedCall>,
     demand: Option<usize>,
     output_mode: OutputMode,
-    scopes: Arc<ScopeRegistry>,
     counters: Vec<Arc<CallMetrics>>,
     metrics: ExecutionPlanMetricsSet,
     input: Arc<dyn ExecutionPlan>,
@@ -67,11 +83,7 @@ impl AsyncCalcExec {
     ///
     /// # Errors
     /// An internal error if there is no call, or a call's argument or guard does not fit the input.
-    pub fn try_new(
-        calls: Vec<PlannedCall>,
-        scopes: Arc<ScopeRegistry>,
-        input: Arc<dyn ExecutionPlan>,
-    ) -> Result<Self> {
+    pub fn try_new(calls: Vec<PlannedCall>, input: Arc<dyn ExecutionPlan>) -> Result<Self> {
         // Calls that run beside each other keep the order: rows wait for the slowest of them anyway.
         let output_mode = match calls.as_slice() {
             [] => return internal_err!("AsyncCalcExec without a call"),
@@ -81,7 +93,7 @@ impl AsyncCalcExec {
         let cache = Arc::new(Self::properties(&calls, output_mode, &input)?);
         let counters = calls.iter().map(|_| Arc::default()).collect();
         let metrics = ExecutionPlanMetricsSet::new();
-        Ok(Self { calls, demand: None, output_mode, scopes, counters, metrics, input, cache })
+        Ok(Self { calls, demand: None, output_mode, counters, metrics, input, cache })
     }
 
     /// Says how many rows a limit above wants from each partition; it is where calls begin, not
@@ -104,7 +116,7 @@ impl AsyncCalcExec {
 
     /// Makes the same operator over another input, with nothing counted yet.
     pub fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Self> {
-        let made = Self::try_new(self.calls.clone(), Arc::clone(&self.scopes), input)?;
+        let made = Self::try_new(self.calls.clone(), input)?;
         let made = made.with_demand(self.demand);
         match self.output_mode {
             OutputMode::Ordered => Ok(made),
@@ -164,40 +176,46 @@ impl AsyncCalcExec {
         &self.input
     }
 
-    /// Returns the registry of query scopes that all operators of the plan share.
-    pub fn scopes(&self) -> &Arc<ScopeRegistry> {
-        &self.scopes
-    }
-
     /// Returns what each call counted, over all partitions.
     pub fn counters(&self) -> &[Arc<CallMetrics>] {
         &self.counters
     }
+}
 
-    fn driver(&self, partition: usize, context: &Arc<TaskContext>) -> Result<Driver> {
-        let input = self.input.execute(partition, Arc::clone(context))?;
-        let scope = self.scopes.scope(context);
-        let input_schema = self.input.schema();
-        let stage = calls_below(&self.input);
-        let mut lanes = Vec::with_capacity(self.calls.len());
-        for (call, counters) in self.calls.iter().zip(&self.counters) {
-            let fields: Vec<FieldRef> = call
-                .args
-                .iter()
-                .map(|arg| arg.return_field(&input_schema))
-                .collect::<Result<_>>()?;
-            let site =
-                scope.site(call.site, stage, &call.function, &call.options, &call.field, counters);
-            lanes.push(Lane {
-                dispatcher: Dispatcher::new(Arc::clone(&scope), site, fields.into())?,
-                args: call.args.clone(),
-                guard: call.guard.clone(),
-            });
+/// One partition of the operator, before anybody reads it.
+struct Calling {
+    input: SendableRecordBatchStream,
+    calls: Vec<(PlannedCall, Arc<CallMetrics>)>,
+    /// The operators with calls below this one.
+    stage: usize,
+    schema: SchemaRef,
+    demand: Option<usize>,
+    unordered: bool,
+}
+
+impl Calling {
+    /// Enters the execution that `context` belongs to, and gives the rows with their answers.
+    fn start(
+        self,
+        session: &SessionExt,
+        context: &Arc<TaskContext>,
+    ) -> Result<SendableRecordBatchStream> {
+        let Self { input, calls, stage, schema, demand, unordered } = self;
+        let (scope, place) = session.enter(context)?;
+        let input_schema = input.schema();
+        let mut lanes = Vec::with_capacity(calls.len());
+        for (call, counters) in calls {
+            let PlannedCall { function, site, options, estimate: _, args, guard, field } = call;
+            let fields = args.iter().map(|arg| arg.return_field(&input_schema));
+            let fields: Vec<FieldRef> = fields.collect::<Result<_>>()?;
+            let site = scope.site(site, stage, &function, &options, &field, &counters);
+            let dispatcher = Dispatcher::new(Arc::clone(&scope), site, fields.into())?;
+            lanes.push(Lane { dispatcher, args, guard });
         }
         let batch_size = context.session_config().batch_size();
-        let credit = Credit::new(self.demand);
-        let driver = Driver::new(scope, input, lanes, self.schema(), batch_size, credit);
-        Ok(if self.is_unordered() { driver.unordered() } else { driver })
+        let driver = Driver::new(scope, input, lanes, schema, batch_size, Credit::new(demand));
+        let driver = if unordered { driver.unordered() } else { driver };
+        Ok(driver.into_stream(place))
     }
 }
 
@@ -266,17 +284,15 @@ impl ExecutionPlan for AsyncCalcExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
         options: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("AsyncCalcExec has one child");
-        };
-        let Self { calls, demand, output_mode, scopes, counters, metrics: _, input: _, cache } =
+        validate_child_count!(self, children);
+        let input = children.swap_remove(0);
+        let Self { calls, demand, output_mode, counters, metrics: _, input: _, cache } =
             self.as_ref();
         match options.children_properties {
             ChildrenPropertiesMode::Keep => Ok(Arc::new(Self {
                 calls: calls.clone(),
                 demand: *demand,
                 output_mode: *output_mode,
-                scopes: Arc::clone(scopes),
                 counters: counters.iter().map(|_| Arc::default()).collect(),
                 metrics: ExecutionPlanMetricsSet::new(),
                 input,
@@ -301,12 +317,26 @@ impl ExecutionPlan for AsyncCalcExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
-        let driver = self.driver(partition, &context)?;
+        let session = SessionExt::find(&context)?;
+        let in_task = session.is_task();
+        let calling = Calling {
+            input: self.input.execute(partition, Arc::clone(&context))?,
+            calls: self.calls.iter().cloned().zip(self.counters.iter().cloned()).collect(),
+            stage: calls_below(&self.input),
+            schema: self.schema(),
+            demand: self.demand,
+            unordered: self.is_unordered(),
+        };
         let baseline = BaselineMetrics::new(&self.metrics, partition);
-        // The context lives as long as the stream, and with it the scope's place.
-        let stream = driver
-            .into_stream(Some(context))
-            .map(move |batch| batch.map(|batch| batch.record_output(&baseline)));
+        // Not before the first poll: a plan may keep streams that nobody ever reads, and they must
+        // not keep the scope from its end.
+        let stream = futures::stream::once(async move { calling.start(&session, &context) })
+            .try_flatten()
+            .map(move |batch| match batch {
+                Ok(batch) => Ok(batch.record_output(&baseline)),
+                Err(error) if in_task => Err(CallError::in_text(error)),
+                Err(error) => Err(error),
+            });
         Ok(Box::pin(RecordBatchStreamAdapter::new(self.schema(), stream)))
     }
 

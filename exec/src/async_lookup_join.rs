@@ -1,4 +1,16 @@
 //! [`AsyncLookupJoinExec`], the operator that joins rows with what a lookup found for them.
+//!
+//! ```text
+//!  input: rows with the list of         ┌── AsyncLookupJoinExec ──┐      pairs, at most
+//!  what was found for each              │                         │      batch_size at once
+//!  ┌───┬──────────────────┐             │ one row of the input,   │      ┌───┬────┬────┐
+//!  │ x │ found            │             │ each row of its list:   │      │ x │ id │ n  │
+//!  ├───┼──────────────────┤             │ condition?              │      ├───┼────┼────┤
+//!  │ 1 │ [(1, a), (1, b)] │ ───────────▶│ none left, and LEFT:    │─────▶│ 1 │ 1  │ a  │
+//!  │ 2 │ []               │             │ the row with NULL       │      │ 1 │ 1  │ b  │
+//!  └───┴──────────────────┘             └─────────────────────────┘      │ 2 │ -  │ -  │
+//!                                                                        └───┴────┴────┘
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,6 +32,7 @@ use datafusion::physical_plan::metrics::{
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    validate_child_count,
 };
 use farcall_planner::LookupJoinType;
 use futures::StreamExt;
@@ -204,9 +217,8 @@ impl ExecutionPlan for AsyncLookupJoinExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("AsyncLookupJoinExec has one child");
-        };
+        validate_child_count!(self, children);
+        let input = children.swap_remove(0);
         let (columns, condition) = (self.columns.clone(), self.condition.clone());
         let join =
             Self::try_new(self.join_type, &self.table, self.found, columns, condition, input)?;

@@ -6,9 +6,8 @@ mod lookup_join;
 mod resolve;
 mod streaming_filter;
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::Arc;
 
 use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::catalog::TableProvider;
@@ -24,25 +23,26 @@ use datafusion_proto::physical_plan::{
 };
 use farcall_planner::logical::{Resolve, RowId};
 use farcall_planner::{AsyncCalc, AsyncLookupJoin};
-use farcall_udf::{AsyncFunction, AsyncUdf, FarcallRuntime, Recipe};
+use farcall_udf::{AsyncFunction, AsyncUdf, Recipe};
 use prost::Message;
 
 use crate::async_calc::AsyncCalcExec;
 use crate::async_lookup_join::AsyncLookupJoinExec;
 use crate::resolve::ResolveExec;
 use crate::row_id::RowIdExec;
-use crate::scopes::ScopeRegistry;
 use crate::streaming_filter::StreamingFilterExec;
 use async_calc::{AsyncCalcExecNode, AsyncCalcNode};
 use function::UdfNode;
+pub(crate) use function::check_function;
 use lookup_join::{LookupJoinExecNode, LookupJoinNode};
 use resolve::{ResolveExecNode, ResolveNode};
 use streaming_filter::StreamingFilterExecNode;
 
 /// Rebuilds functions that arrive by name or by recipe.
 pub trait FunctionSource: fmt::Debug + Send + Sync {
-    /// Finds a function that was registered under this name.
-    fn by_name(&self, name: &str) -> Option<AsyncFunction>;
+    /// Finds a function that was registered under this name, `None` if there is none; a planning
+    /// error says why nothing can be found here.
+    fn by_name(&self, name: &str) -> Result<Option<AsyncFunction>>;
 
     /// Rebuilds a function from its recipe; a planning error says what is missing here.
     fn by_recipe(&self, recipe: &Recipe) -> Result<AsyncFunction>;
@@ -55,28 +55,17 @@ pub trait FunctionSource: fmt::Debug + Send + Sync {
 #[derive(Debug)]
 pub struct FarcallCodec {
     functions: Arc<dyn FunctionSource>,
-    runtime: Arc<FarcallRuntime>,
-    parameters: Arc<BTreeMap<String, String>>,
     logical: Arc<dyn LogicalExtensionCodec>,
     physical: Arc<dyn PhysicalExtensionCodec>,
-    /// Operators of one plan are decoded one by one and must share their registry.
-    scopes: Mutex<Weak<ScopeRegistry>>,
 }
 
 impl FarcallCodec {
     /// Makes a codec that finds functions in `functions`.
-    pub fn new(
-        functions: Arc<dyn FunctionSource>,
-        runtime: Arc<FarcallRuntime>,
-        parameters: Arc<BTreeMap<String, String>>,
-    ) -> Self {
+    pub fn new(functions: Arc<dyn FunctionSource>) -> Self {
         Self {
             functions,
-            runtime,
-            parameters,
             logical: Arc::new(DefaultLogicalExtensionCodec {}),
             physical: Arc::new(DefaultPhysicalExtensionCodec {}),
-            scopes: Mutex::default(),
         }
     }
 
@@ -89,17 +78,6 @@ impl FarcallCodec {
         self.logical = logical;
         self.physical = physical;
         self
-    }
-
-    fn scopes(&self) -> Arc<ScopeRegistry> {
-        let mut scopes = self.scopes.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(scopes) = scopes.upgrade() {
-            return scopes;
-        }
-        let registry =
-            Arc::new(ScopeRegistry::new(Arc::clone(&self.runtime), Arc::clone(&self.parameters)));
-        *scopes = Arc::downgrade(&registry);
-        registry
     }
 }
 

@@ -10,7 +10,7 @@ use datafusion::arrow::datatypes::SchemaRef;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::internal_err;
 use datafusion::error::{DataFusionError, Result};
-use datafusion::execution::{SendableRecordBatchStream, TaskContext};
+use datafusion::execution::SendableRecordBatchStream;
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_plan::stream::{RecordBatchReceiverStream, RecordBatchStreamAdapter};
 use farcall_udf::{CallError, Dispatcher, QueryScope};
@@ -129,8 +129,8 @@ impl Driver {
     /// Runs in a task of its own, which starts with the first poll of the stream: one that nobody
     /// reads makes no call, and dropping it ends the task with all its requests.
     ///
-    /// `context` is kept as long as the task, if the query's scope is found by it.
-    pub fn into_stream(self, context: Option<Arc<TaskContext>>) -> SendableRecordBatchStream {
+    /// `kept` is dropped with the task, after the driver.
+    pub fn into_stream(self, kept: impl Send + 'static) -> SendableRecordBatchStream {
         let schema = Arc::clone(&self.schema);
         let stream_schema = Arc::clone(&schema);
         let reader = Arc::clone(self.credit.reader());
@@ -138,7 +138,7 @@ impl Driver {
             let mut builder = RecordBatchReceiverStream::builder(stream_schema, 1);
             let output = builder.tx();
             builder.spawn(async move {
-                let _context = context;
+                let _kept = kept;
                 drive(self, output).await
             });
             Ok::<_, DataFusionError>(announce(builder.build(), reader))
@@ -341,7 +341,7 @@ async fn drive(mut driver: Driver, output: Sender<Result<RecordBatch>>) -> Resul
         // One failed call ends the whole query: no partition makes a further call. An error of the
         // input is its own operator's affair and reaches the client by itself.
         if let Some(call) = CallError::find(error) {
-            scope.fail(call);
+            scope.fail(&call);
         }
     }
     result

@@ -22,13 +22,10 @@ use crate::async_lookup_join::AsyncLookupJoinExec;
 use crate::planned_call::PlannedCall;
 use crate::resolve::{Resolution, ResolveExec};
 use crate::row_id::RowIdExec;
-use crate::scopes::ScopeRegistry;
 
-/// Plans farcall's nodes of one query.
-#[derive(Debug)]
-pub struct NodePlanner {
-    scopes: Arc<ScopeRegistry>,
-}
+/// Plans farcall's nodes.
+#[derive(Debug, Default)]
+pub struct NodePlanner;
 
 #[async_trait]
 impl ExtensionPlanner for NodePlanner {
@@ -67,45 +64,35 @@ impl ExtensionPlanner for NodePlanner {
             let field = Arc::clone(UserDefinedLogicalNode::schema(node).field(width + index));
             calls.push(plan_call(column, field, &config, physical)?);
         }
-        Ok(Some(Arc::new(self.join_neighbour(calls, input, &config)?)))
+        Ok(Some(Arc::new(join_neighbour(calls, input, &config)?)))
     }
 }
 
-impl NodePlanner {
-    /// Makes the planner of one query, whose operators find its scope in `scopes`.
-    pub fn new(scopes: Arc<ScopeRegistry>) -> Self {
-        Self { scopes }
-    }
-
-    /// Lets calls run beside those of the operator below, if they do not need its results: k calls
-    /// then cost one latency.
-    fn join_neighbour(
-        &self,
-        calls: Vec<PlannedCall>,
-        input: &Arc<dyn ExecutionPlan>,
-        config: &FarcallConfig,
-    ) -> Result<AsyncCalcExec> {
-        let scopes = Arc::clone(&self.scopes);
-        if config.parallel_calls()
-            && let Some(below) = input.downcast_ref::<AsyncCalcExec>()
-        {
-            let width = below.input().schema().fields().len();
-            let independent = calls.iter().all(|call| {
-                let mut exprs = call.args.iter().chain(&call.guard);
-                let ordered = call.function.declaration().has_side_effects();
-                !ordered
-                    && exprs.all(|expr| {
-                        collect_columns(expr).iter().all(|column| column.index() < width)
-                    })
-            });
-            let ordered = |call: &PlannedCall| call.function.declaration().has_side_effects();
-            if independent && !below.calls().iter().any(ordered) {
-                let calls = below.calls().iter().cloned().chain(calls).collect();
-                return AsyncCalcExec::try_new(calls, scopes, Arc::clone(below.input()));
-            }
+/// Lets calls run beside those of the operator below, if they do not need its results: k calls then
+/// cost one latency.
+fn join_neighbour(
+    calls: Vec<PlannedCall>,
+    input: &Arc<dyn ExecutionPlan>,
+    config: &FarcallConfig,
+) -> Result<AsyncCalcExec> {
+    if config.parallel_calls()
+        && let Some(below) = input.downcast_ref::<AsyncCalcExec>()
+    {
+        let width = below.input().schema().fields().len();
+        let independent = calls.iter().all(|call| {
+            let mut exprs = call.args.iter().chain(&call.guard);
+            let ordered = call.function.declaration().has_side_effects();
+            !ordered
+                && exprs
+                    .all(|expr| collect_columns(expr).iter().all(|column| column.index() < width))
+        });
+        let ordered = |call: &PlannedCall| call.function.declaration().has_side_effects();
+        if independent && !below.calls().iter().any(ordered) {
+            let calls = below.calls().iter().cloned().chain(calls).collect();
+            return AsyncCalcExec::try_new(calls, Arc::clone(below.input()));
         }
-        AsyncCalcExec::try_new(calls, scopes, Arc::clone(input))
     }
+    AsyncCalcExec::try_new(calls, Arc::clone(input))
 }
 
 fn plan_resolve(

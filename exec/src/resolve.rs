@@ -1,4 +1,16 @@
 //! [`ResolveExec`], the operator that makes one answer per row out of the candidates a join found.
+//!
+//! ```text
+//!  input: candidates, those of a        ┌────── ResolveExec ──────┐      Outer
+//!  row are neighbours                   │                         │
+//!  ┌────┬───┬─────────┐                 │ one group at a time;    │      ┌───┬────┐
+//!  │ id │ y │ matched │                 │ besides the batch at    │      │ x │ y  │
+//!  ├────┼───┼─────────┤                 │ hand the first row of   │      ├───┼────┤
+//!  │ 1  │ 7 │ false   │ ───────────────▶│ the group that goes on  │─────▶│ a │ 8  │
+//!  │ 1  │ 8 │ true    │                 │ in the next batch       │      │ b │ -  │
+//!  │ 2  │ 7 │ false   │                 │                         │      └───┴────┘
+//!  └────┴───┴─────────┘                 └─────────────────────────┘
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -23,6 +35,7 @@ use datafusion::physical_plan::execution_plan::{
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    validate_child_count,
 };
 use futures::StreamExt;
 
@@ -172,9 +185,8 @@ impl ExecutionPlan for ResolveExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("ResolveExec has one child");
-        };
+        validate_child_count!(self, children);
+        let input = children.swap_remove(0);
         let Self { resolution, row_id, matched, outputs, input: _, cache: _ } = self.as_ref();
         let resolved = Self::try_new(resolution.clone(), *row_id, *matched, outputs.clone(), input);
         Ok(Arc::new(resolved?))

@@ -1,12 +1,21 @@
 //! [`RowIdExec`], the operator that numbers the rows of its input.
+//!
+//! ```text
+//!   input            ┌───────────── RowIdExec ─────────────┐        input rows ++ number
+//!   partition 0 ────▶│ 0, 1, 2, ..                         │──────▶
+//!   partition 1 ────▶│ 1 << 40, (1 << 40) + 1, ..          │──────▶ grows in a partition
+//!                    └──────────────────▲──────────────────┘
+//!                        task << 56     │
+//!                        SessionExt of the session or of the cluster's task
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
 
 use datafusion::arrow::array::{ArrayRef, RecordBatch, UInt64Array};
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Schema, SchemaRef};
-use datafusion::common::internal_err;
 use datafusion::common::tree_node::TreeNodeRecursion;
+use datafusion::common::{exec_err, internal_err};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::equivalence::ProjectionMapping;
@@ -18,16 +27,23 @@ use datafusion::physical_plan::execution_plan::{
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion::physical_plan::{
     DisplayAs, DisplayFormatType, ExecutionPlan, ExecutionPlanProperties, PlanProperties,
+    validate_child_count,
 };
 use futures::StreamExt;
 
+use crate::session_ext::SessionExt;
+
 /// Rows that a partition can number before it reaches the next partition's numbers: 2^40.
 const PARTITION_SHIFT: u32 = 40;
+/// Above the row's 40 bits stand 16 for the partition and 8 for the task.
+const TASK_SHIFT: u32 = 56;
 
 /// Appends a column of 64-bit numbers, different in every row.
 ///
-/// A number is `partition << 40 | row`: it grows within a partition, and equal numbers stand in one
-/// partition, so that the operator declares both and neither a sort nor a shuffle is added above.
+/// A number is `task << 56 | partition << 40 | row`: it grows within a partition, and equal numbers
+/// stand in one partition, so that the operator declares both and neither a sort nor a shuffle is
+/// added above. Where a plan is cut into tasks, each numbers with the slot that its
+/// [`SessionExt`] says; rows of two tasks that shared a number would be taken for one.
 #[derive(Debug)]
 pub struct RowIdExec {
     column: String,
@@ -122,9 +138,8 @@ impl ExecutionPlan for RowIdExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("RowIdExec has one child");
-        };
+        validate_child_count!(self, children);
+        let input = children.swap_remove(0);
         Ok(Arc::new(Self::try_new(&self.column, input)?))
     }
 
@@ -143,12 +158,25 @@ impl ExecutionPlan for RowIdExec {
         partition: usize,
         context: Arc<TaskContext>,
     ) -> Result<SendableRecordBatchStream> {
+        let task = SessionExt::find(&context)?.task_slot(&context)?;
+        let mut next = first_number(task, partition)?;
         let input = self.input.execute(partition, context)?;
         let schema = self.schema();
         let stream_schema = Arc::clone(&schema);
-        let mut next = (partition as u64) << PARTITION_SHIFT;
         let stream = input.map(move |batch| number(batch?, &mut next, &stream_schema));
         Ok(Box::pin(RecordBatchStreamAdapter::new(schema, stream)))
+    }
+}
+
+/// Returns the number of a partition's first row.
+fn first_number(task: u8, partition: usize) -> Result<u64> {
+    match u16::try_from(partition) {
+        Ok(partition) => {
+            Ok(u64::from(task) << TASK_SHIFT | u64::from(partition) << PARTITION_SHIFT)
+        }
+        Err(_) => {
+            exec_err!("the rows of partition {partition} cannot be numbered, there are 65536")
+        }
     }
 }
 
@@ -171,6 +199,17 @@ mod tests {
     use datafusion::prelude::SessionContext;
 
     use super::*;
+    use crate::testing::task_context;
+
+    #[test]
+    fn numbers_are_different_over_tasks_and_end_before_the_next() {
+        let first = |task, partition| first_number(task, partition).unwrap();
+        assert_eq!((first(0, 0), first(0, 1)), (0, 1 << 40));
+        assert!(first(0, 65_535) + ((1 << 40) - 1) < first(1, 0));
+        assert_eq!(first(255, 65_535), u64::MAX << 40);
+        let error = first_number(0, 65_536).unwrap_err().to_string();
+        assert!(error.contains("the rows of partition 65536"), "{error}");
+    }
 
     #[tokio::test]
     async fn numbers_are_different_over_batches_and_partitions() {
@@ -178,7 +217,7 @@ mod tests {
         let frame = context.sql("SELECT value FROM generate_series(1, 20000) AS s (value)").await;
         let input = frame.unwrap().create_physical_plan().await.unwrap();
         let plan = Arc::new(RowIdExec::try_new("__async_0", input).unwrap());
-        let batches = collect(plan, context.task_ctx()).await.unwrap();
+        let batches = collect(plan, Arc::new(task_context())).await.unwrap();
         let mut ids: Vec<u64> = Vec::new();
         for batch in &batches {
             ids.extend(batch.column(1).as_primitive::<UInt64Type>().values());

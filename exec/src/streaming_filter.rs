@@ -1,4 +1,15 @@
 //! [`StreamingFilterExec`], the filter that gives rows out as they come.
+//!
+//! ```text
+//!    input            FilterExec                    StreamingFilterExec
+//!
+//!   ┌───────┐        ┌──────────────────┐          ┌──────────────────┐
+//!   │ 3 of 9├───────▶│ 3 ..             │          │                  ├──▶ 3 rows, at once
+//!   └───────┘        │                  │          │ condition, limit,│
+//!   ┌───────┐        │ 3 + 2 ..         │          │ columns          │
+//!   │ 2 of 9├───────▶│                  ├──▶ 8192  │                  ├──▶ 2 rows, at once
+//!   └───────┘        └──────────────────┘          └──────────────────┘
+//! ```
 
 use std::fmt;
 use std::sync::Arc;
@@ -6,9 +17,9 @@ use std::sync::Arc;
 use datafusion::arrow::array::{RecordBatch, RecordBatchOptions};
 use datafusion::arrow::compute::filter_record_batch;
 use datafusion::arrow::datatypes::SchemaRef;
+use datafusion::common::Statistics;
 use datafusion::common::cast::as_boolean_array;
 use datafusion::common::tree_node::TreeNodeRecursion;
-use datafusion::common::{Statistics, internal_err};
 use datafusion::error::Result;
 use datafusion::execution::{SendableRecordBatchStream, TaskContext};
 use datafusion::physical_expr::PhysicalExpr;
@@ -21,7 +32,9 @@ use datafusion::physical_plan::metrics::{
 };
 use datafusion::physical_plan::statistics::{ChildStats, StatisticsArgs};
 use datafusion::physical_plan::stream::RecordBatchStreamAdapter;
-use datafusion::physical_plan::{DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties};
+use datafusion::physical_plan::{
+    DisplayAs, DisplayFormatType, ExecutionPlan, PlanProperties, validate_child_count,
+};
 use futures::{Stream, StreamExt};
 
 /// Keeps the rows for which a condition is true, and gives those of each input batch out at once.
@@ -106,9 +119,8 @@ impl ExecutionPlan for StreamingFilterExec {
         mut children: Vec<Arc<dyn ExecutionPlan>>,
         _: ReplaceChildrenOptions,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let (Some(input), true) = (children.pop(), children.is_empty()) else {
-            return internal_err!("StreamingFilterExec has one child");
-        };
+        validate_child_count!(self, children);
+        let input = children.swap_remove(0);
         let filter = FilterExecBuilder::from(self.filter.as_ref()).with_input(input).build()?;
         Ok(Arc::new(Self::new(Arc::new(filter))))
     }

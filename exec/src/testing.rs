@@ -8,8 +8,8 @@ use datafusion::catalog::Session;
 use datafusion::config::ConfigOptions;
 use datafusion::datasource::MemTable;
 use datafusion::error::Result;
-use datafusion::execution::SessionStateBuilder;
 use datafusion::execution::context::QueryPlanner;
+use datafusion::execution::{SessionStateBuilder, TaskContext};
 use datafusion::logical_expr::{LogicalPlan, col};
 use datafusion::physical_optimizer::PhysicalOptimizerRule;
 use datafusion::physical_optimizer::sanity_checker::SanityCheckPlan;
@@ -20,7 +20,7 @@ use farcall_planner::SiteCounter;
 use farcall_udf::{AsyncFunction, AsyncUdf, CallError, CallOptions, async_fn};
 
 use crate::node_planner::NodePlanner;
-use crate::scopes::ScopeRegistry;
+use crate::session_ext::SessionExt;
 
 /// Plans with farcall's nodes, without the checks that a farcall session makes before.
 #[derive(Debug)]
@@ -33,9 +33,7 @@ impl QueryPlanner for Planner {
         plan: &LogicalPlan,
         session: &dyn Session,
     ) -> Result<Arc<dyn ExecutionPlan>> {
-        let scopes = ScopeRegistry::new(Arc::default(), Arc::default());
-        let nodes = NodePlanner::new(Arc::new(scopes));
-        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(nodes)])
+        DefaultPhysicalPlanner::with_extension_planners(vec![Arc::new(NodePlanner)])
             .create_physical_plan(plan, session)
             .await
     }
@@ -54,6 +52,12 @@ pub(super) fn bare_session(config: SessionConfig) -> SessionContext {
         state = state.with_physical_optimizer_rule(rule);
     }
     SessionContext::new_with_state(state.with_query_planner(Arc::new(Planner)).build())
+}
+
+/// The context of a task in a session of farcall's.
+pub(super) fn task_context() -> TaskContext {
+    let ext = SessionExt::new(Arc::default(), Arc::default());
+    TaskContext::default().with_session_config(SessionConfig::new().with_extension(Arc::new(ext)))
 }
 
 /// Registers an async function.

@@ -36,7 +36,7 @@ use datafusion::execution::SessionState;
 use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::{ExecutionPlan, collect, displayable};
 use datafusion::prelude::DataFrame;
-use farcall_exec::{AsyncCalcExec, ScopeRegistry};
+use farcall_exec::{AsyncCalcExec, ExecutionHandle};
 
 use crate::session::FarcallSession;
 use text::StableText;
@@ -128,18 +128,17 @@ impl SnapshotOptions {
 
     /// Plans and runs a query of the DataFrame API; see [`run_with_plan`].
     pub async fn run_frame(&self, frame: DataFrame) -> Result<PlannedRun> {
-        let Planned { snapshot, plan, state, registry } = self.plan(frame).await?;
-        let context = state.task_ctx();
-        let batches = collect(plan, Arc::clone(&context)).await?;
+        let Planned { snapshot, plan, mut state } = self.plan(frame).await?;
+        let execution = Arc::new(ExecutionHandle::new());
+        state.config_mut().set_extension(Arc::clone(&execution));
+        let batches = collect(plan, state.task_ctx()).await?;
         // A function whose calls all turned out to be needless is counted, too.
         let mut calls = CallCounts::default();
         for (function, _) in snapshot.call_sites.iter() {
             calls.add(function, 0);
         }
-        if let Some(registry) = registry {
-            for (function, count) in registry.scope(&context).calls() {
-                calls.add(&function, count);
-            }
+        for (function, count) in execution.calls() {
+            calls.add(&function, count);
         }
         Ok(PlannedRun { snapshot, batches, calls })
     }
@@ -164,13 +163,13 @@ impl SnapshotOptions {
         let mut text = StableText::new(&self.replacements);
         let logical = text.of(&logical.display_indent().to_string());
         let physical = text.of(&displayable(plan.as_ref()).indent(false).to_string());
-        let (call_sites, registry) = calls_of(&plan)?;
+        let call_sites = calls_of(&plan)?;
         let snapshot = PlanSnapshot {
             logical: self.logical.then_some(logical),
             physical: self.physical.then_some(physical),
             call_sites,
         };
-        Ok(Planned { snapshot, plan, state, registry })
+        Ok(Planned { snapshot, plan, state })
     }
 }
 
@@ -178,23 +177,21 @@ struct Planned {
     snapshot: PlanSnapshot,
     plan: Arc<dyn ExecutionPlan>,
     state: SessionState,
-    registry: Option<Arc<ScopeRegistry>>,
 }
 
-/// Returns the call sites per function, and the registry that the operators with calls share.
-fn calls_of(plan: &Arc<dyn ExecutionPlan>) -> Result<(CallCounts, Option<Arc<ScopeRegistry>>)> {
-    let (mut sites, mut registry) = (CallCounts::default(), None);
+/// Returns the call sites per function.
+fn calls_of(plan: &Arc<dyn ExecutionPlan>) -> Result<CallCounts> {
+    let mut sites = CallCounts::default();
     plan.apply(|node| {
         if let Some(calc) = node.downcast_ref::<AsyncCalcExec>() {
             for call in calc.calls() {
                 // A function and its `try_` form share their answers, so they share their count.
                 sites.add(call.function.tried().unwrap_or(&call.function).name(), 1);
             }
-            registry = Some(Arc::clone(calc.scopes()));
         }
         Ok(TreeNodeRecursion::Continue)
     })?;
-    Ok((sites, registry))
+    Ok(sites)
 }
 
 /// The plans of a query as stable text.

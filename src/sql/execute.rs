@@ -139,11 +139,15 @@ fn configure(
     let Some(config) = extensions.get_mut::<FarcallConfig>() else {
         return Err(DataFusionError::Internal("the session lacks farcall's options".into()));
     };
-    change(config).map_err(|error| match CallError::find(&error) {
-        Some(CallError::BadOption { message, .. }) => {
-            CallError::BadOption { option: written.to_owned(), message: message.clone() }.into()
+    change(config).map_err(|error| {
+        let refused = match CallError::find(&error).as_deref() {
+            Some(CallError::BadOption { message, .. }) => Some(message.clone()),
+            _ => None,
+        };
+        match refused {
+            Some(message) => CallError::BadOption { option: written.to_owned(), message }.into(),
+            None => error,
         }
-        _ => error,
     })
 }
 

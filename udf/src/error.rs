@@ -1,5 +1,6 @@
 //! [`CallError`], the one enum of everything that can go wrong with a call, and its classes.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use datafusion_common::DataFusionError;
@@ -74,6 +75,10 @@ impl ErrorClass {
         matches!(self, ErrorClass::Rejected | ErrorClass::Malformed)
     }
 }
+
+/// What the text form of an error begins with, its version included; class, bytes of the message and
+/// the message follow. Processes of different versions read it.
+const TEXT: &str = "farcall.error/1 ";
 
 /// Everything that can go wrong with a call.
 ///
@@ -248,6 +253,14 @@ pub enum CallError {
         /// The lookup table.
         function: String,
     },
+    /// The call failed in another process, from which nothing but its class and its message came.
+    #[error("{message}")]
+    Elsewhere {
+        /// The class of the error.
+        class: ErrorClass,
+        /// Its message.
+        message: String,
+    },
     /// The query was cancelled before the call was answered.
     #[error("{function} was cancelled")]
     Cancelled {
@@ -322,6 +335,7 @@ impl CallError {
             | CallError::Panicked { .. }
             | CallError::Conversion { .. } => ErrorClass::Internal,
             CallError::Cancelled { .. } => ErrorClass::Cancelled,
+            CallError::Elsewhere { class, .. } => *class,
         }
     }
 
@@ -368,8 +382,39 @@ impl CallError {
         }
     }
 
+    /// Writes the class and the message of a call error into a DataFusion error as text, for a reader
+    /// that will have the text only; other errors are given back as they are.
+    pub fn in_text(error: DataFusionError) -> DataFusionError {
+        let Some(text) = CallError::find(&error).map(|call| call.to_text()) else { return error };
+        error.context(text)
+    }
+
     /// Finds the call error inside a DataFusion error, through contexts and shared errors.
-    pub fn find(error: &DataFusionError) -> Option<&CallError> {
+    ///
+    /// Where an error came as text from another process, [`CallError::in_text`] having been applied
+    /// there, it is a [`CallError::Elsewhere`].
+    pub fn find(error: &DataFusionError) -> Option<Cow<'_, CallError>> {
+        let typed = CallError::find_typed(error).map(Cow::Borrowed);
+        typed.or_else(|| CallError::from_text(&error.to_string()).map(Cow::Owned))
+    }
+
+    fn to_text(&self) -> String {
+        let message = self.to_string();
+        format!("{TEXT}{} {} {message}", self.class().as_str(), message.len())
+    }
+
+    /// Reads the first error that stands in a text as [`CallError::in_text`] writes it.
+    fn from_text(text: &str) -> Option<CallError> {
+        let (_, rest) = text.split_once(TEXT)?;
+        let (class, rest) = rest.split_once(' ')?;
+        let (length, rest) = rest.split_once(' ')?;
+        let class = ErrorClass::ALL.into_iter().find(|known| known.as_str() == class)?;
+        // A text that was cut off tells what is left of it.
+        let message = rest.get(..length.parse().ok()?).unwrap_or(rest);
+        Some(CallError::Elsewhere { class, message: message.to_owned() })
+    }
+
+    fn find_typed(error: &DataFusionError) -> Option<&CallError> {
         let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
         while let Some(error) = next {
             if let Some(call) = error.downcast_ref::<CallError>() {
@@ -421,6 +466,35 @@ mod tests {
     fn is_found_inside_a_context_of_datafusion() {
         let error = DataFusionError::from(CallError::rejected("f", "no"))
             .context("while running the query");
-        assert!(matches!(CallError::find(&error), Some(CallError::Rejected { .. })));
+        assert!(matches!(CallError::find(&error).as_deref(), Some(CallError::Rejected { .. })));
+    }
+
+    #[test]
+    fn keeps_class_and_message_where_only_text_comes() {
+        for (class, error) in [
+            (ErrorClass::Configuration, CallError::configuration("f", "401\nno key: \u{e4}")),
+            (
+                ErrorClass::Throttled,
+                CallError::Throttled {
+                    function: "f".into(),
+                    message: String::new(),
+                    retry_after: None,
+                },
+            ),
+        ] {
+            let message = error.to_string();
+            let sent = CallError::in_text(error.into());
+            assert!(matches!(CallError::find(&sent), Some(Cow::Borrowed(_))));
+            let come = DataFusionError::Execution(format!("task 3 failed: {sent} (stage 1)"));
+            let found = CallError::find(&come).unwrap();
+            assert_eq!((found.class(), found.to_string()), (class, message));
+        }
+        for text in ["farcall.error/1 strange 1 x", "farcall.error/2 rejected 1 x", "no"] {
+            assert!(CallError::find(&DataFusionError::Execution(text.into())).is_none(), "{text}");
+        }
+        let cut = DataFusionError::Execution("farcall.error/1 rejected 99 f rejec".into());
+        assert_eq!(CallError::find(&cut).unwrap().to_string(), "f rejec");
+        let other = CallError::in_text(DataFusionError::Execution("no".into()));
+        assert_eq!(other.to_string(), "Execution error: no");
     }
 }

@@ -172,7 +172,7 @@ mod tests {
         let failure = Step::Fail(Duration::ZERO, CallError::rejected("f", "no"));
         let (udf, _) = plain(failure, batches_of_two());
         let error = invoke(&udf, vec![Some(1)]).await.unwrap_err();
-        assert!(matches!(CallError::find(&error), Some(CallError::Rejected { .. })));
+        assert!(matches!(CallError::find(&error).as_deref(), Some(CallError::Rejected { .. })));
     }
 
     #[tokio::test(start_paused = true)]

@@ -118,7 +118,7 @@ impl AsyncCalcExecNode {
             .map(|call| call.decode(&schema, ctx, codec, converter))
             .collect::<Result<_>>()?;
         let demand = demand.map(|rows| usize::try_from(rows).unwrap_or(usize::MAX));
-        let calc = AsyncCalcExec::try_new(calls, codec.scopes(), Arc::clone(input))?;
+        let calc = AsyncCalcExec::try_new(calls, Arc::clone(input))?;
         let calc = calc.with_demand(demand);
         if unordered { calc.with_unordered_output() } else { Ok(calc) }
     }

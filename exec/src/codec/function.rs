@@ -6,8 +6,7 @@ use datafusion::common::{plan_datafusion_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
 use farcall_udf::{
-    AsyncFunction, AsyncUdf, CallOptions, Declaration, Estimate, Estimated, LOOKUP_GROUP,
-    MODEL_GROUP, Recipe,
+    AsyncFunction, AsyncUdf, CallOptions, Estimate, Estimated, LOOKUP_GROUP, MODEL_GROUP, Recipe,
 };
 use prost::Message;
 
@@ -35,7 +34,7 @@ impl FunctionNode {
     /// Errors: a planning error for a model or a lookup table whose definition holds a secret.
     pub(super) fn encode(function: &AsyncFunction) -> Result<Self> {
         let declaration = function.declaration();
-        check_travels(declaration)?;
+        check_function(function)?;
         Ok(Self {
             name: declaration.name().to_owned(),
             version: declaration.version().to_owned(),
@@ -51,7 +50,7 @@ impl FunctionNode {
         let Self { name, version, recipe } = self;
         let function = match recipe {
             Some(RecipeNode { kind, bytes }) => functions.by_recipe(&Recipe { kind, bytes })?,
-            None => functions.by_name(&name).ok_or_else(|| {
+            None => functions.by_name(&name)?.ok_or_else(|| {
                 plan_datafusion_err!("async function {name} is not registered here")
             })?,
         };
@@ -66,7 +65,8 @@ impl FunctionNode {
 }
 
 /// Refuses what is defined in SQL and has no recipe: then an option holds a secret.
-fn check_travels(declaration: &Declaration) -> Result<()> {
+pub(crate) fn check_function(function: &AsyncFunction) -> Result<()> {
+    let declaration = function.declaration();
     let kind = match declaration.option_group() {
         Some(MODEL_GROUP) => "model",
         Some(LOOKUP_GROUP) => "lookup table",

@@ -246,7 +246,7 @@ impl AsyncBatchFunction for ForeignFunction {
         };
         let value = inner.invoke_async_with_args(invoke).await.map_err(|error| {
             match CallError::find(&error) {
-                Some(call) => call.clone(),
+                Some(call) => call.into_owned(),
                 None => CallError::function(name, error),
             }
         })?;
@@ -333,7 +333,8 @@ mod tests {
         let udf = AsyncUdf::from_foreign(&foreign()).unwrap();
         let ours = udf.into_async_scalar_udf(&Arc::new(FarcallRuntime::new()));
         let error = ours.invoke_async_with_args(invoke_args(vec![Some(0)])).await.unwrap_err();
-        let Some(CallError::Function { function, message }) = CallError::find(&error) else {
+        let found = CallError::find(&error);
+        let Some(CallError::Function { function, message }) = found.as_deref() else {
             panic!("{error}")
         };
         assert_eq!(function, "foreign");

@@ -17,8 +17,10 @@ pub type Parameters = Arc<BTreeMap<String, String>>;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct CallContext {
-    /// The query, unique per execution.
+    /// The query, unique per execution unless several tasks run parts of one query.
     pub query_id: Arc<str>,
+    /// The execution, unique over queries, tasks and processes.
+    pub execution: Arc<str>,
     /// The call site's number within the session.
     pub call_site: u64,
     /// The attempt at this request, counted from 1.
@@ -43,8 +45,10 @@ impl CallContext {
     /// Makes the context of the first attempt at a request, for tests of functions: without
     /// parameters, with the default configuration.
     pub fn new(query_id: impl Into<Arc<str>>, request: u64, deadline: Instant) -> Self {
+        let query_id = query_id.into();
         Self {
-            query_id: query_id.into(),
+            execution: Arc::clone(&query_id),
+            query_id,
             call_site: 1,
             attempt: 1,
             deadline,
@@ -66,7 +70,7 @@ impl CallContext {
     /// Returns a key that is the same for all attempts at one request and different for all others,
     /// so that the remote side can drop repetitions.
     pub fn idempotency_key(&self) -> String {
-        format!("{}-{}-{}", self.query_id, self.call_site, self.request)
+        format!("{}-{}-{}", self.execution, self.call_site, self.request)
     }
 }
 

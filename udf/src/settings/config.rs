@@ -126,6 +126,25 @@ impl FarcallConfig {
         options
     }
 
+    /// Returns what was set, by the names that SET takes.
+    pub fn set_entries(&self) -> Vec<(String, String)> {
+        let groups = [
+            ("async_scalar".to_owned(), &self.async_scalar),
+            ("async_table".to_owned(), &self.async_table),
+            ("async_lookup".to_owned(), &self.async_lookup),
+            (MODEL_GROUP.to_owned(), &self.ml_predict),
+        ];
+        let functions = self.functions.iter();
+        let functions = functions.map(|(name, options)| (format!("function.{name}"), options));
+        let options = groups.into_iter().chain(functions).flat_map(|(group, options)| {
+            let entries = options.entries().into_iter();
+            entries.map(move |(name, value)| (format!("farcall.{group}.{name}"), value))
+        });
+        let off = self.off.iter();
+        let off = off.map(|name| (format!("farcall.planner.{name}"), "false".to_owned()));
+        options.chain(off).collect()
+    }
+
     /// Gives an option its default again: `async_scalar.timeout`, or a whole group.
     ///
     /// # Errors
@@ -373,7 +392,10 @@ mod tests {
             ("planner.parallel_calls", "maybe", ["parallel_calls", "'true', 'false'"]),
         ] {
             let error = config.set(key, value).unwrap_err();
-            assert!(matches!(CallError::find(&error), Some(CallError::BadOption { .. })));
+            assert!(matches!(
+                CallError::find(&error).as_deref(),
+                Some(CallError::BadOption { .. })
+            ));
             let error = error.to_string();
             assert!(messages.iter().all(|message| error.contains(message)), "{error}");
         }

@@ -3,6 +3,7 @@
 pub(crate) mod adaptive;
 pub(crate) mod key_gate;
 pub(crate) mod queue;
+pub(crate) mod quota;
 pub(crate) mod rate;
 pub(crate) mod retry_budget;
 pub(crate) mod window;
@@ -10,6 +11,7 @@ pub(crate) mod window;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::contract::answer::RateHints;
@@ -17,6 +19,7 @@ use crate::contract::declaration::Declaration;
 use crate::dispatch::clock::after;
 use crate::dispatch::limits::adaptive::Adaptive;
 use crate::dispatch::limits::queue::{Place, Priority, Queue};
+use crate::dispatch::limits::quota::{Grant, LocalQuota, Quota};
 use crate::dispatch::limits::rate::Bucket;
 use crate::dispatch::limits::retry_budget::RetryBudget;
 use crate::error::{CallError, ErrorClass};
@@ -82,12 +85,21 @@ impl Outcome {
 /// up waiting leaves nothing reserved.
 #[derive(Debug)]
 pub struct Limiter {
+    name: String,
     limits: Limits,
+    quota: Arc<dyn Quota>,
+    /// The turn of whoever asks the quota.
+    asking: Semaphore,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
+    /// Whether the quota has granted anything yet.
+    granted: bool,
+    /// When the grant expires, if it does.
+    until: Option<Instant>,
+    places: Option<usize>,
     queue: Queue,
     in_flight: usize,
     requests: Option<Bucket>,
@@ -100,6 +112,8 @@ struct State {
 
 /// Why a request must wait.
 enum Wait {
+    /// The quota must be asked.
+    Grant,
     /// Others must be served, or a place must become free.
     Turn,
     /// Time must pass.
@@ -107,19 +121,28 @@ enum Wait {
 }
 
 impl Limiter {
-    /// Makes a limiter.
+    /// Makes a limiter that shares its limits with no other process.
     pub fn new(limits: Limits) -> Self {
+        Self::granted_by(Arc::new(LocalQuota), "", limits)
+    }
+
+    /// Makes the limiter of a function or model whose limits a quota hands out.
+    pub fn granted_by(quota: Arc<dyn Quota>, name: impl Into<String>, limits: Limits) -> Self {
         let now = Instant::now();
         let state = State {
+            granted: false,
+            until: None,
+            places: None,
             queue: Queue::default(),
             in_flight: 0,
-            requests: limits.rpm.map(|limit| Bucket::per_minute(limit, now)),
-            tokens: limits.tpm.map(|limit| Bucket::per_minute(limit, now)),
+            requests: None,
+            tokens: None,
             tokens_per_request: None,
             adaptive: limits.adaptive.then(Adaptive::new),
             retries: RetryBudget::new(now),
         };
-        Self { limits, state: Mutex::new(state) }
+        let (name, asking) = (name.into(), Semaphore::new(1));
+        Self { name, limits, quota, asking, state: Mutex::new(state) }
     }
 
     /// Returns the limits.
@@ -145,20 +168,40 @@ impl Limiter {
         let (place, wake) = self.state().queue.enter(priority);
         let _waiting = Waiting { limiter: self, place };
         loop {
-            let asked = self.state().ask(&place, &self.limits, Instant::now());
+            let (asked, until) = {
+                let mut state = self.state();
+                (state.ask(&place, Instant::now()), state.until)
+            };
             match asked {
                 Ok(tokens) => {
                     let limiter = Some(Arc::clone(self));
                     return Permit { limiter, begun: Instant::now(), tokens };
                 }
-                Err(Wait::Turn) => wake.notified().await,
-                // What is freed or learned meanwhile may shorten the wait.
+                Err(Wait::Grant) => self.renew().await,
+                Err(Wait::Turn) => match until {
+                    Some(end) => {
+                        let _ = tokio::time::timeout_at(end, wake.notified()).await;
+                    }
+                    None => wake.notified().await,
+                },
+                // What is freed, learned or granted meanwhile may shorten the wait.
                 Err(Wait::Time(time)) => {
                     let end = after(Instant::now(), time);
+                    let end = until.map_or(end, |until| until.min(end));
                     let _ = tokio::time::timeout_at(end, wake.notified()).await;
                 }
             }
         }
+    }
+
+    /// Asks the quota, unless somebody else has done so meanwhile.
+    async fn renew(&self) {
+        let _turn = self.asking.acquire().await;
+        if self.state().has_grant(Instant::now()) {
+            return;
+        }
+        let grant = self.quota.grant(&self.name, self.limits).await;
+        self.state().grant(&self.limits, grant, Instant::now());
     }
 
     /// Counts a request, which pays for some retries.
@@ -190,17 +233,44 @@ impl Drop for Waiting<'_> {
 
 impl State {
     /// Takes what an attempt needs for somebody in the queue, if it is their turn.
-    fn ask(&mut self, place: &Place, limits: &Limits, now: Instant) -> Result<f64, Wait> {
+    fn ask(&mut self, place: &Place, now: Instant) -> Result<f64, Wait> {
         if !self.queue.is_first(place) {
             return Err(Wait::Turn);
         }
-        self.take(limits, now)
+        if !self.has_grant(now) {
+            return Err(Wait::Grant);
+        }
+        self.take(now)
+    }
+
+    fn has_grant(&self, now: Instant) -> bool {
+        self.granted && self.until.is_none_or(|until| now < until)
+    }
+
+    /// Holds to a grant, as far as it stays within the limits that were set.
+    fn grant(&mut self, limits: &Limits, grant: Grant, now: Instant) {
+        let Grant { limits: share, life } = grant;
+        let within = |set: Option<usize>, share: Option<usize>| {
+            set.map(|set| share.map_or(set, |share| share.min(set)))
+        };
+        self.granted = true;
+        self.until = life.map(|life| after(now, life));
+        self.places = within(limits.max_concurrency, share.max_concurrency);
+        for (bucket, limit) in [
+            (&mut self.requests, within(limits.rpm, share.rpm)),
+            (&mut self.tokens, within(limits.tpm, share.tpm)),
+        ] {
+            match (bucket, limit) {
+                (Some(bucket), Some(limit)) => bucket.set_per_minute(limit, now),
+                (bucket, limit) => *bucket = limit.map(|limit| Bucket::per_minute(limit, now)),
+            }
+        }
     }
 
     /// Takes a place and what the rates want; returns the tokens that were charged.
-    fn take(&mut self, limits: &Limits, now: Instant) -> Result<f64, Wait> {
+    fn take(&mut self, now: Instant) -> Result<f64, Wait> {
         let learned = self.adaptive.as_ref().map(Adaptive::concurrency);
-        let places = limits.max_concurrency.into_iter().chain(learned).min();
+        let places = self.places.into_iter().chain(learned).min();
         if places.is_some_and(|places| self.in_flight >= places) {
             return Err(Wait::Turn);
         }

@@ -24,6 +24,12 @@ impl Bucket {
         Self::new(per_second, per_second.max(1.0), now)
     }
 
+    /// Sets another limit from now on; what it holds stays.
+    pub(crate) fn set_per_minute(&mut self, limit: usize, now: Instant) {
+        let per_second = limit as f64 / 60.0;
+        self.set_rate(per_second, per_second.max(1.0), now);
+    }
+
     /// Makes a full bucket that holds `capacity`.
     pub(crate) fn new(per_second: f64, capacity: f64, now: Instant) -> Self {
         Self { per_second, capacity, level: capacity, at: now }
@@ -39,6 +45,9 @@ impl Bucket {
     /// Returns how long a request of this cost must wait; zero if it may go.
     pub(crate) fn wait(&mut self, cost: f64, now: Instant) -> Duration {
         self.fill(now);
+        if self.per_second <= 0.0 {
+            return Duration::MAX;
+        }
         let missing = cost.min(self.capacity) - self.level;
         if missing <= 0.0 {
             return Duration::ZERO;

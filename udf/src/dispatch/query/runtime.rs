@@ -14,6 +14,7 @@ use crate::contract::context::Parameters;
 use crate::contract::estimate::Estimate;
 use crate::contract::lookup::LOOKUP_GROUP;
 use crate::contract::resources::Resources;
+use crate::dispatch::limits::quota::{LocalQuota, Quota};
 use crate::dispatch::limits::{Limiter, Limits};
 use crate::dispatch::meters::metrics::CallMetrics;
 use crate::dispatch::query::site::CallSite;
@@ -34,6 +35,7 @@ type LimiterKey = (String, Limits);
 /// Nothing of farcall lives in statics: two runtimes in one process share nothing.
 #[derive(Default)]
 pub struct FarcallRuntime {
+    quota: Option<Arc<dyn Quota>>,
     limiters: Mutex<HashMap<LimiterKey, Arc<Limiter>>>,
     totals: Mutex<BTreeMap<String, Arc<CallMetrics>>>,
     partial_caches: Mutex<Caches<PartialCache>>,
@@ -57,6 +59,13 @@ impl FarcallRuntime {
     /// Makes an empty runtime.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Shares the limits of what is called with other processes, as a quota says; without one, this
+    /// process has all of them.
+    pub fn with_quota(mut self, quota: Arc<dyn Quota>) -> Self {
+        self.quota = Some(quota);
+        self
     }
 
     /// Counts a query as running.
@@ -83,9 +92,10 @@ impl FarcallRuntime {
     /// Calls that set other limits are counted apart.
     pub fn limiter(&self, name: &str, limits: Limits) -> Arc<Limiter> {
         let mut limiters = self.limiters.lock().unwrap_or_else(PoisonError::into_inner);
-        let limiter = limiters
-            .entry((name.to_owned(), limits))
-            .or_insert_with(|| Arc::new(Limiter::new(limits)));
+        let limiter = limiters.entry((name.to_owned(), limits)).or_insert_with(|| {
+            let quota = self.quota.clone().unwrap_or_else(|| Arc::new(LocalQuota));
+            Arc::new(Limiter::granted_by(quota, name, limits))
+        });
         Arc::clone(limiter)
     }
 

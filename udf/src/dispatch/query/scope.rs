@@ -26,6 +26,7 @@ use crate::dispatch::limits::key_gate::KeyGate;
 use crate::dispatch::limits::queue::Priority;
 use crate::dispatch::meters::Meters;
 use crate::dispatch::meters::metrics::CallMetrics;
+use crate::dispatch::query::execution_id::ExecutionId;
 use crate::dispatch::query::runtime::{FarcallRuntime, RunningQuery};
 use crate::dispatch::query::site::{CallSite, OpenedFunction, Opening};
 use crate::error::CallError;
@@ -37,9 +38,10 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What belongs to one execution of a query, shared by its operators and partitions.
 ///
-/// Dropped when the plan and all streams are gone; then every opened function is closed.
+/// Dropped when all that runs in it is gone, its end by the streams of the plan's root included;
+/// then every opened function is closed.
 pub struct QueryScope {
-    query_id: Arc<str>,
+    id: ExecutionId,
     /// Among the queries of the runtime, in the order of their start.
     number: u64,
     runtime: Arc<FarcallRuntime>,
@@ -68,9 +70,20 @@ impl QueryScope {
         config: Arc<ConfigOptions>,
         memory: Arc<dyn MemoryPool>,
     ) -> Arc<Self> {
+        Self::with_id(ExecutionId::fresh(), runtime, parameters, config, memory)
+    }
+
+    /// Makes the scope of a new execution, whose id is given.
+    pub fn with_id(
+        id: ExecutionId,
+        runtime: Arc<FarcallRuntime>,
+        parameters: Parameters,
+        config: Arc<ConfigOptions>,
+        memory: Arc<dyn MemoryPool>,
+    ) -> Arc<Self> {
         let running = Some(runtime.enter());
         Arc::new(Self {
-            query_id: uuid::Uuid::new_v4().to_string().into(),
+            id,
             number: runtime.next_query(),
             runtime,
             parameters,
@@ -88,7 +101,12 @@ impl QueryScope {
 
     /// Returns the query's id.
     pub fn query_id(&self) -> &Arc<str> {
-        &self.query_id
+        self.id.query_id()
+    }
+
+    /// Returns what no other execution shares, in this process or another.
+    pub fn execution(&self) -> &Arc<str> {
+        self.id.execution()
     }
 
     /// Returns what outlives the query.
@@ -226,7 +244,7 @@ impl QueryScope {
     /// Makes what a function is told about the query; `cancellation` ends what it begins.
     pub(crate) fn function_context(&self, cancellation: CancellationToken) -> FunctionContext {
         let resources = Arc::clone(self.runtime.resources());
-        FunctionContext::new(Arc::clone(&self.query_id), resources)
+        FunctionContext::new(Arc::clone(self.query_id()), resources)
             .with_cancellation(cancellation)
             .with_parameters(Arc::clone(&self.parameters))
             .with_config(Arc::clone(&self.config))
@@ -251,7 +269,7 @@ impl QueryScope {
 
 impl fmt::Debug for QueryScope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("QueryScope").field("query_id", &self.query_id).finish_non_exhaustive()
+        f.debug_struct("QueryScope").field("query_id", self.query_id()).finish_non_exhaustive()
     }
 }
 

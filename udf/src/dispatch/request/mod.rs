@@ -355,6 +355,7 @@ pub(crate) fn call_context(
 ) -> CallContext {
     CallContext {
         query_id: Arc::clone(scope.query_id()),
+        execution: Arc::clone(scope.execution()),
         call_site: site.number,
         request,
         attempt,
