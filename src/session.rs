@@ -19,7 +19,9 @@ use farcall_udf::{
 
 use crate::catalog::lookups::LookupRegistry;
 use crate::catalog::table::CatalogLookups;
-use crate::catalog::{LOOKUP_RECIPE, MODEL_RECIPE, ModelRegistry, rebuild_lookup, rebuild_model};
+use crate::catalog::{
+    LOOKUP_RECIPE, MODEL_RECIPE, ModelRegistry, Objects, rebuild_lookup, rebuild_model,
+};
 use crate::estimates::KnownCalls;
 use crate::metrics;
 use crate::query_planner::FarcallQueryPlanner;
@@ -42,10 +44,8 @@ use crate::sql::{self, Statement, predict};
 /// ```
 #[derive(Clone)]
 pub struct FarcallSession {
-    context: SessionContext,
+    objects: Objects,
     runtime: Arc<FarcallRuntime>,
-    models: Arc<ModelRegistry>,
-    lookups: Arc<LookupRegistry>,
 }
 
 /// Builds a [`FarcallSession`], also around an existing DataFusion session state.
@@ -195,7 +195,8 @@ impl FarcallSessionBuilder {
         metrics::register(&context, &runtime)?;
         connectors.extend(farcall_connect::lookup_connectors());
         let lookups = Arc::new(LookupRegistry::new(connectors, Arc::clone(&runtime), parameters));
-        Ok(FarcallSession { context, runtime, models, lookups })
+        let objects = Objects::new(context, models, lookups);
+        Ok(FarcallSession { objects, runtime })
     }
 }
 
@@ -208,7 +209,7 @@ impl fmt::Debug for FarcallSessionBuilder {
 impl fmt::Debug for FarcallSession {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FarcallSession")
-            .field("id", &self.context.session_id())
+            .field("id", &self.objects.context().session_id())
             .finish_non_exhaustive()
     }
 }
@@ -226,7 +227,7 @@ impl FarcallSession {
 
     /// Returns the DataFusion session.
     pub fn context(&self) -> &SessionContext {
-        &self.context
+        self.objects.context()
     }
 
     /// Returns what outlives the session's queries.
@@ -236,7 +237,7 @@ impl FarcallSession {
 
     /// Returns the session's models.
     pub fn models(&self) -> &Arc<ModelRegistry> {
-        &self.models
+        self.objects.models()
     }
 
     /// Returns a codec that carries this session's plans, functions and models in DataFusion's
@@ -244,7 +245,7 @@ impl FarcallSession {
     ///
     /// It does not keep that session alive, and may be kept in its configuration.
     pub fn codec(&self) -> FarcallCodec {
-        let session = self.context.state_weak_ref();
+        let session = self.objects.context().state_weak_ref();
         let by_name = move |name: &str| {
             let Some(state) = session.upgrade() else {
                 return plan_err!("async function {name} is looked for in a session that is gone");
@@ -257,8 +258,8 @@ impl FarcallSession {
         };
         let functions = SessionFunctions {
             by_name: Box::new(by_name),
-            models: Arc::clone(&self.models),
-            lookups: Arc::clone(&self.lookups),
+            models: Arc::clone(self.objects.models()),
+            lookups: Arc::clone(self.objects.lookups()),
         };
         FarcallCodec::new(Arc::new(functions))
     }
@@ -274,9 +275,9 @@ impl FarcallSession {
     pub fn register(&self, function: impl Into<AsyncFunction>) {
         let udf = AsyncUdf::new(function);
         if !udf.function().declaration().returns_rows() {
-            self.context.register_udf(udf.clone().with_try().into_scalar_udf());
+            self.objects.context().register_udf(udf.clone().with_try().into_scalar_udf());
         }
-        self.context.register_udf(udf.into_scalar_udf());
+        self.objects.context().register_udf(udf.into_scalar_udf());
     }
 
     /// Registers a table whose rows are found by key, when it is joined by an equality on it; where
@@ -310,17 +311,12 @@ impl FarcallSession {
         name: &str,
         provider: Arc<dyn LookupProvider>,
     ) -> Result<()> {
-        let table = self.lookups.make(name, provider)?;
-        let entry = self.lookups.entry(Arc::clone(&table))?;
-        self.context.register_table(name, Arc::new(entry))?;
+        let table = self.objects.lookups().make(name, provider)?;
+        let entry = self.objects.lookups().entry(Arc::clone(&table))?;
+        self.objects.context().register_table(name, Arc::new(entry))?;
         // Not before the catalog took it: where another table has the name, that one stays.
-        self.lookups.remember(&table);
+        self.objects.lookups().remember(&table);
         Ok(())
-    }
-
-    /// Returns the session's lookup tables that are not found in the catalog alone.
-    pub(crate) fn lookups(&self) -> &Arc<LookupRegistry> {
-        &self.lookups
     }
 
     /// Parses a script into its statements.
@@ -332,7 +328,7 @@ impl FarcallSession {
     ///
     /// Statements that define something (CREATE MODEL, SET) have happened when this returns.
     pub async fn execute(&self, statement: Statement) -> Result<DataFrame> {
-        sql::execute(self, statement).await
+        sql::execute(&self.objects, statement).await
     }
 
     /// Parses and plans SQL that holds exactly one statement.
@@ -345,10 +341,13 @@ impl FarcallSession {
     }
 }
 
+/// Finds a registered function by its name.
+type FindFunction = dyn Fn(&str) -> Result<Option<AsyncFunction>> + Send + Sync;
+
 /// Finds functions that arrive in a plan among those of a session.
 struct SessionFunctions {
     /// Does not keep the session alive.
-    by_name: Box<dyn Fn(&str) -> Result<Option<AsyncFunction>> + Send + Sync>,
+    by_name: Box<FindFunction>,
     models: Arc<ModelRegistry>,
     lookups: Arc<LookupRegistry>,
 }

@@ -14,8 +14,7 @@ use datafusion::sql::sqlparser::ast::Statement as AstStatement;
 use farcall_udf::{CallError, FarcallConfig};
 
 use crate::catalog::lookup::LookupSpec;
-use crate::catalog::{IfExists, ModelSpec};
-use crate::session::FarcallSession;
+use crate::catalog::{IfExists, ModelSpec, Objects};
 use crate::sql::lookup_statement::CreateLookupTable;
 use crate::sql::model_statement::CreateModel;
 use crate::sql::names::{table_name, table_reference};
@@ -24,7 +23,7 @@ use crate::sql::predict::call;
 use crate::sql::{Statement, columns, lookup_hint, show, system_time, table_call};
 
 /// Runs a statement up to the point where its rows can be read.
-pub async fn execute(session: &FarcallSession, statement: Statement) -> Result<DataFrame> {
+pub(crate) async fn execute(session: &Objects, statement: Statement) -> Result<DataFrame> {
     let context = session.context();
     let models = session.models();
     match statement {
@@ -53,7 +52,7 @@ pub async fn execute(session: &FarcallSession, statement: Statement) -> Result<D
     Ok(DataFrame::new(context.state(), LogicalPlanBuilder::empty(false).build()?))
 }
 
-async fn query(session: &FarcallSession, mut statement: SqlStatement) -> Result<DataFrame> {
+async fn query(session: &Objects, mut statement: SqlStatement) -> Result<DataFrame> {
     let context = session.context();
     // A view keeps the name of its model and looks it up when it is used.
     let written = is_view(&statement).then(|| statement.to_string());
@@ -92,7 +91,7 @@ fn is_view(statement: &SqlStatement) -> bool {
     }
 }
 
-fn create_model(session: &FarcallSession, statement: CreateModel) -> Result<()> {
+fn create_model(session: &Objects, statement: CreateModel) -> Result<()> {
     let CreateModel { if_exists, name, input, output, comment, options } = statement;
     let state = session.context().state();
     let owner = format!("model {name}");
@@ -103,7 +102,7 @@ fn create_model(session: &FarcallSession, statement: CreateModel) -> Result<()> 
     Ok(())
 }
 
-async fn create_lookup_table(session: &FarcallSession, statement: CreateLookupTable) -> Result<()> {
+async fn create_lookup_table(session: &Objects, statement: CreateLookupTable) -> Result<()> {
     let CreateLookupTable { if_exists, name: written, columns, key, options } = statement;
     let context = session.context();
     let (name, table) = (table_name(&written), table_reference(&written));
@@ -126,7 +125,7 @@ async fn create_lookup_table(session: &FarcallSession, statement: CreateLookupTa
 
 /// Changes the session's options; an error names the option as the user wrote it.
 fn configure(
-    session: &FarcallSession,
+    session: &Objects,
     written: &str,
     change: impl FnOnce(&mut FarcallConfig) -> Result<()>,
 ) -> Result<()> {
@@ -161,6 +160,7 @@ mod tests {
     use super::*;
     use crate::catalog::table::CatalogLookups;
     use crate::catalog::testing::{TestProvider, spec, with};
+    use crate::session::FarcallSession;
     use crate::sql::predict::install;
 
     const CREATE: &str = "CREATE MODEL m INPUT (text VARCHAR) OUTPUT (label VARCHAR, score DOUBLE)

@@ -20,7 +20,7 @@ mod table_call;
 pub(crate) mod tokens;
 
 pub(crate) use crate::sql::lookup_hint_udf::LookupHintUdf;
-pub use execute::execute;
+pub(crate) use execute::execute;
 pub use lookup_statement::CreateLookupTable;
 pub use model_statement::CreateModel;
 pub use parser::parse;
