@@ -12,8 +12,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use farcall_exec::{NodePlanner, ScopeRegistry};
-use farcall_planner::{Plain, check_calls, check_lookups};
-use farcall_udf::FarcallRuntime;
+use farcall_planner::{Plain, check_calls, check_lookups, check_options};
+use farcall_udf::{FarcallConfig, FarcallRuntime};
 
 use crate::catalog::table::CatalogLookups;
 
@@ -56,6 +56,7 @@ impl QueryPlanner for FarcallQueryPlanner {
         if !self.plain.is_plain(logical_plan)? {
             check_calls(logical_plan)?;
             check_lookups(logical_plan, &CatalogLookups)?;
+            check_options(logical_plan, &FarcallConfig::of(session.config_options()))?;
         }
         let scopes = ScopeRegistry::new(Arc::clone(&self.runtime), Arc::clone(&self.parameters));
         let mut planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =

@@ -27,7 +27,6 @@ use std::sync::Arc;
 
 use farcall_udf::{LookupConnector, ModelProvider};
 
-pub use common::options::canonical;
 pub use common::redact;
 #[cfg(feature = "http")]
 pub use models::http::{HttpProvider, without_query};

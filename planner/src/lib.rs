@@ -21,7 +21,7 @@ mod sites;
 #[cfg(test)]
 mod testing;
 
-pub use check::check_calls;
+pub use check::{check_calls, check_options};
 pub use logical::{
     AsyncCalc, AsyncLookupJoin, CallColumn, GENERATED_PREFIX, LookupColumn, LookupJoinType,
     Resolve, ResolveKind, ResolveOutput, RowId, TableCall,

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::{exec_datafusion_err, plan_datafusion_err, plan_err};
 use datafusion::error::Result;
-use farcall_connect::{canonical, redact};
-use farcall_udf::{CallError, CallOptions, LookupConnector, LookupDefinition};
+use farcall_connect::redact;
+use farcall_udf::{CallError, CallOptions, LookupConnector, LookupDefinition, canonical};
 use serde::{Deserialize, Serialize};
 
 /// The option that names the column of the key by which lookups are ordered.

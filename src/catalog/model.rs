@@ -11,7 +11,7 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ScalarUDF};
 use farcall_connect::redact;
 use farcall_udf::{
-    AsyncFunction, AsyncUdf, CallError, CallOptions, Declaration, MODEL_GROUP, ModelDefinition,
+    AsyncFunction, AsyncUdf, CallError, CallOptions, Declaration, Kind, ModelDefinition,
     ModelProvider, Recipe,
 };
 
@@ -271,7 +271,7 @@ fn function(
     };
     let mut declaration = Declaration::new(&name, types, answer_type(&definition.output))
         .with_display(move |args| shown_call(&name, args))
-        .with_option_group(MODEL_GROUP)
+        .with_kind(Kind::Model)
         .with_options(call_options.clone())
         .with_version(version);
     if recipe.may_travel() {
@@ -303,7 +303,7 @@ mod tests {
     use std::time::Duration;
 
     use datafusion::arrow::datatypes::TimeUnit;
-    use farcall_udf::NullInput;
+    use farcall_udf::{FarcallConfig, NullInput};
 
     use super::*;
     use crate::catalog::testing::{TestProvider, field, spec, with};
@@ -313,7 +313,7 @@ mod tests {
         let options = [("Max-Batch-Size", "64"), ("VERSION", "v2"), ("endpoint", "http://h")];
         let model = build(with(spec("m"), &options)).unwrap();
         let declaration = model.function().declaration();
-        assert_eq!(declaration.options().max_batch_size(), 64);
+        assert_eq!(declaration.options().max_batch_size(), Some(64));
         assert_eq!(declaration.version(), "v2");
         assert_eq!(model.definition.options.keys().collect::<Vec<_>>(), ["endpoint"]);
     }
@@ -331,8 +331,8 @@ mod tests {
         let skips = build(spec("m")).unwrap();
         let sends = build(with(spec("m"), &[("null_input", "send")])).unwrap();
         let null_input = |model: Model| {
-            let declaration = model.function().declaration().clone();
-            declaration.options().null_input_or(declaration.null_input())
+            let config = FarcallConfig::default();
+            config.resolve(model.function(), &CallOptions::new()).unwrap().null_input()
         };
         assert_eq!((null_input(skips), null_input(sends)), (NullInput::Skip, NullInput::Send));
     }
@@ -383,7 +383,7 @@ mod tests {
     #[test]
     fn a_declaration_is_recognised_as_a_model() {
         let model = build(spec("m")).unwrap();
-        assert_eq!(model.function().declaration().option_group(), Some(MODEL_GROUP));
+        assert_eq!(model.function().declaration().kind(), Kind::Model);
     }
 
     #[test]

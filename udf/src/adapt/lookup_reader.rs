@@ -13,8 +13,8 @@ use crate::adapt::any::AsyncFunction;
 use crate::contract::context::FunctionContext;
 use crate::contract::lookup::LookupScan;
 use crate::error::CallError;
-use crate::options::CallOptions;
 use crate::options::words::Cache;
+use crate::settings::resolved::Resolved;
 
 /// Makes what reads a lookup table whole.
 ///
@@ -97,7 +97,7 @@ impl fmt::Debug for LookupReader {
 ///
 /// # Errors
 /// A planning error that names the function, or the table and its connector, and what is accepted.
-pub fn check_cache(function: &AsyncFunction, options: &CallOptions) -> Result<()> {
+pub(crate) fn check_cache(function: &AsyncFunction, options: &Resolved) -> Result<()> {
     if options.cache() != Cache::Full {
         return Ok(());
     }

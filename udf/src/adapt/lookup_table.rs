@@ -11,8 +11,9 @@ use crate::adapt::any::AsyncFunction;
 use crate::adapt::lookup_call::LookupCall;
 use crate::adapt::lookup_reader::{LookupReader, WholeTable};
 use crate::contract::declaration::{Declaration, Recipe};
+use crate::contract::kind::Kind;
 use crate::contract::list_type::list_type;
-use crate::contract::lookup::{LOOKUP_GROUP, LookupProvider, LookupQuery};
+use crate::contract::lookup::{LookupProvider, LookupQuery};
 
 /// Writes what another process needs to rebuild a lookup, `None` if it cannot travel.
 pub type LookupRecipeFn = Arc<dyn Fn(&LookupQuery) -> Result<Option<Recipe>> + Send + Sync>;
@@ -216,7 +217,7 @@ impl LookupTable {
         };
         declaration
             .with_version(version)
-            .with_option_group(LOOKUP_GROUP)
+            .with_kind(Kind::Lookup)
             .with_options(self.provider.options())
             .with_max_rows(self.provider.max_keys())
             .with_display(show)

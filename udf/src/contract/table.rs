@@ -10,9 +10,6 @@ use crate::contract::context::{CallContext, FunctionContext};
 use crate::contract::declaration::Declaration;
 use crate::error::CallError;
 
-/// The group of session options that table functions listen to.
-pub const TABLE_GROUP: &str = "async_table";
-
 /// The field of each row that is TRUE: it tells a row of NULLs from the NULLs of an outer join.
 pub(crate) const PRESENT: &str = "__async_present";
 

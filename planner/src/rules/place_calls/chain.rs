@@ -65,8 +65,7 @@ impl Step {
             Step::Call(CallColumn { call, guard, name: _ }) => {
                 let merged = find_call(call).is_some_and(|udf| {
                     let declaration = udf.function().declaration();
-                    let options = declaration.options().overlay(udf.call_options());
-                    declaration.is_reusable() && options.dedup()
+                    declaration.is_reusable() && udf.stated_options().dedup() != Some(false)
                 });
                 merged && !is_volatile(call) && !guard.as_ref().is_some_and(is_volatile)
             }
