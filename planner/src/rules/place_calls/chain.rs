@@ -8,6 +8,7 @@ use datafusion_common::{Column, DFSchema, DFSchemaRef, Result, ScalarValue, Tabl
 use datafusion_expr::expr::Case;
 use datafusion_expr::expr_rewriter::unalias;
 use datafusion_expr::{Expr, LogicalPlan, Projection, and, ident};
+use farcall_udf::FarcallConfig;
 
 use crate::calls::{Names, find_call, has_call, is_volatile};
 use crate::guard::{Guard, is_true};
@@ -21,6 +22,15 @@ pub(super) struct Chain {
     /// From the bottom up.
     steps: Vec<Step>,
     base: Arc<LogicalPlan>,
+}
+
+/// What becomes of a row where a call waits for it.
+#[derive(Clone, Copy)]
+pub(super) enum Copies<'c> {
+    /// It is there once at most.
+    One,
+    /// It may be there several times: a call is made once for all of them if its options say so.
+    Several(&'c FarcallConfig),
 }
 
 pub(super) enum Step {
@@ -47,8 +57,15 @@ impl Step {
         matches!(self, Step::Filter(_))
     }
 
-    /// Says whether the step may be made further up for each row at most once.
-    pub(super) fn may_wait(&self) -> bool {
+    /// Says whether the step may be made further up.
+    pub(super) fn may_wait(&self, copies: Copies<'_>) -> bool {
+        match copies {
+            Copies::One => self.may_be_moved(),
+            Copies::Several(config) => self.may_be_repeated(config),
+        }
+    }
+
+    fn may_be_moved(&self) -> bool {
         match self {
             Step::Call(column) => find_call(&column.call)
                 .is_some_and(|udf| !udf.function().declaration().has_side_effects()),
@@ -56,16 +73,17 @@ impl Step {
         }
     }
 
-    /// Says whether the step may be made further up for several copies of a row.
-    ///
     /// A call must cost one request for all of them, which the memo of the query sees to, and what
     /// it reads must be equal in all.
-    pub(super) fn may_be_repeated(&self) -> bool {
+    fn may_be_repeated(&self, config: &FarcallConfig) -> bool {
         match self {
             Step::Call(CallColumn { call, guard, name: _ }) => {
                 let merged = find_call(call).is_some_and(|udf| {
-                    let declaration = udf.function().declaration();
-                    declaration.is_reusable() && udf.stated_options().dedup() != Some(false)
+                    let function = udf.function();
+                    // What cannot be resolved is an error by and by, when operators are made.
+                    let options = config.resolve(function, udf.call_options());
+                    function.declaration().is_reusable()
+                        && options.is_ok_and(|options| options.dedup())
                 });
                 merged && !is_volatile(call) && !guard.as_ref().is_some_and(is_volatile)
             }
@@ -235,7 +253,7 @@ impl Chain {
     pub(super) fn split(
         self,
         read: &[Expr],
-        may_wait: fn(&Step) -> bool,
+        copies: Copies<'_>,
     ) -> Result<Option<(Arc<LogicalPlan>, Above)>> {
         let results: HashSet<String> = self.results().cloned().collect();
         let mut needed = self.needed(read);
@@ -243,12 +261,12 @@ impl Chain {
         // From the top down, so that what stays below is known before what it reads.
         for step in self.steps.into_iter().rev() {
             let stays = match &step {
-                Step::Call(column) => needed.contains(&column.name) || !may_wait(&step),
+                Step::Call(column) => needed.contains(&column.name) || !step.may_wait(copies),
                 // A filter stays below for the calls that are made after it, and where all it reads
                 // stays: there it saves the node rows.
                 Step::Filter(_) => {
                     !below.is_empty()
-                        || !may_wait(&step)
+                        || !step.may_wait(copies)
                         || step.reads().intersection(&results).all(|name| needed.contains(name))
                 }
             };

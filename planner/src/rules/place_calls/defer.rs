@@ -6,8 +6,9 @@ use datafusion_common::tree_node::Transformed;
 use datafusion_common::{Column, Result};
 use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{Expr, Filter, Limit, LogicalPlan, Projection, Sort, Unnest};
+use farcall_udf::FarcallConfig;
 
-use super::chain::{Chain, Step};
+use super::chain::{Chain, Copies};
 use super::join::defer_join;
 use super::lookup::defer_lookup;
 use super::top_k::limit_looked_up;
@@ -17,21 +18,21 @@ use crate::rewrite::filter;
 
 /// Moves calls above a node that drops rows and does not read their results.
 ///
-/// `dedup` says whether equal calls are made once at run time.
+/// `config` says which equal calls are made once at run time.
 pub(super) fn defer(
     plan: LogicalPlan,
-    dedup: bool,
+    config: &FarcallConfig,
     names: &mut Names,
 ) -> Result<Transformed<LogicalPlan>> {
     match plan {
         LogicalPlan::Limit(limit) => defer_limit(limit),
         LogicalPlan::Sort(sort) if sort.fetch.is_some() => defer_top_k(sort),
         LogicalPlan::Filter(filter) => defer_filter(filter),
-        LogicalPlan::Join(join) => defer_join(join, dedup, names),
-        LogicalPlan::Unnest(unnest) if dedup => defer_unnest(unnest),
+        LogicalPlan::Join(join) => defer_join(join, config, names),
+        LogicalPlan::Unnest(unnest) => defer_unnest(unnest, config),
         plan => {
             let deferred = match AsyncLookupJoin::find(&plan) {
-                Some(join) => defer_lookup(join, dedup, names)?,
+                Some(join) => defer_lookup(join, config, names)?,
                 None => None,
             };
             Ok(deferred.map_or_else(|| Transformed::no(plan), Transformed::yes))
@@ -41,7 +42,7 @@ pub(super) fn defer(
 
 fn defer_limit(limit: Limit) -> Result<Transformed<LogicalPlan>> {
     let chain = Chain::below(&limit.input, false)?;
-    let Some((input, above)) = chain.split(&[], Step::may_wait)? else {
+    let Some((input, above)) = chain.split(&[], Copies::One)? else {
         return Ok(Transformed::no(LogicalPlan::Limit(limit)));
     };
     let schema = Arc::clone(limit.input.schema());
@@ -55,7 +56,7 @@ pub(super) fn defer_top_k(sort: Sort) -> Result<Transformed<LogicalPlan>> {
     if let Some(limited) = limit_looked_up(&sort, &chain, &keys)? {
         return Ok(Transformed::yes(defer_top_k(limited)?.data));
     }
-    let Some((input, above)) = chain.split(&keys, Step::may_wait)? else {
+    let Some((input, above)) = chain.split(&keys, Copies::One)? else {
         return Ok(Transformed::no(LogicalPlan::Sort(sort)));
     };
     let schema = Arc::clone(sort.input.schema());
@@ -65,12 +66,12 @@ pub(super) fn defer_top_k(sort: Sort) -> Result<Transformed<LogicalPlan>> {
 }
 
 /// Moves calls above the unnesting of lists that they do not make: a row whose list is empty vanishes.
-fn defer_unnest(unnest: Unnest) -> Result<Transformed<LogicalPlan>> {
+fn defer_unnest(unnest: Unnest, config: &FarcallConfig) -> Result<Transformed<LogicalPlan>> {
     let schema = unnest.input.schema();
     let chain = Chain::below(&unnest.input, false)?;
     let lists: Vec<Expr> = unnest.exec_columns.iter().cloned().map(Expr::Column).collect();
     let lists = chain.write_all(&lists, schema)?;
-    let Some((input, above)) = chain.split(&lists, Step::may_be_repeated)? else {
+    let Some((input, above)) = chain.split(&lists, Copies::Several(config))? else {
         return Ok(Transformed::no(LogicalPlan::Unnest(unnest)));
     };
     let outputs = unnest.schema.columns().into_iter().zip(&unnest.dependency_indices);
@@ -108,7 +109,7 @@ fn defer_filter(node: Filter) -> Result<Transformed<LogicalPlan>> {
         .zip(written)
         .partition(|(_, written)| chain.needed(std::slice::from_ref(written)).is_subset(&first));
     let now: Vec<Expr> = now.into_iter().map(|(_, written)| written).collect();
-    let Some((input, above)) = chain.split(&now, Step::may_wait)? else {
+    let Some((input, above)) = chain.split(&now, Copies::One)? else {
         return Ok(Transformed::no(LogicalPlan::Filter(node)));
     };
     let deferred = above.over(filter(Arc::unwrap_or_clone(input), now)?, schema)?;

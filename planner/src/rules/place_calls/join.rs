@@ -7,28 +7,29 @@ use datafusion_common::tree_node::Transformed;
 use datafusion_common::{DFSchema, Dependency, JoinType, NullEquality, Result};
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, Join, LogicalPlan, Operator, binary_expr};
+use farcall_udf::FarcallConfig;
 
-use super::chain::{Above, Chain, Step};
+use super::chain::{Above, Chain, Copies};
 use super::pairs::test_pairs;
 use crate::calls::Names;
 
 /// Moves the calls of the sides whose rows a join keeps or drops above it.
 ///
-/// `dedup` says whether equal calls are made once at run time.
+/// `config` says which equal calls are made once at run time.
 pub(super) fn defer_join(
     join: Join,
-    dedup: bool,
+    config: &FarcallConfig,
     names: &mut Names,
 ) -> Result<Transformed<LogicalPlan>> {
     let schema = Arc::clone(&join.schema);
-    let (join, of_left) = defer_side(join, true, dedup, names)?;
-    let (join, of_right) = defer_side(join, false, dedup, names)?;
+    let (join, of_left) = defer_side(join, true, config, names)?;
+    let (join, of_right) = defer_side(join, false, config, names)?;
     let above = match join.join_type {
         JoinType::RightSemi | JoinType::RightAnti => of_right,
         JoinType::LeftSemi | JoinType::LeftAnti => of_left,
         _ => of_left.with(of_right),
     };
-    let joined = test_pairs(join, dedup, names)?;
+    let joined = test_pairs(join, config, names)?;
     if above.is_nothing() {
         return Ok(joined);
     }
@@ -36,15 +37,20 @@ pub(super) fn defer_join(
 }
 
 /// Takes from one side of a join what may wait.
-fn defer_side(join: Join, left: bool, dedup: bool, names: &mut Names) -> Result<(Join, Above)> {
+fn defer_side(
+    join: Join,
+    left: bool,
+    config: &FarcallConfig,
+    names: &mut Names,
+) -> Result<(Join, Above)> {
     let nothing = Above::nothing(if left { &join.left } else { &join.right }.schema());
-    let Some(may_wait) = what_may_wait(&join, left, dedup) else { return Ok((join, nothing)) };
+    let Some(copies) = what_may_wait(&join, left, config) else { return Ok((join, nothing)) };
     let flag = may_miss(join.join_type, left).then(|| names.next());
     // A row that a filter drops must not be missing above an outer join, but unmatched.
     let side = Side::of(&join, left, flag.is_none(), flag.as_deref(), names)?;
     let read = side.read();
     let Side { chain, keys, condition } = side;
-    let Some((input, above)) = chain.split(&read, may_wait)? else { return Ok((join, nothing)) };
+    let Some((input, above)) = chain.split(&read, copies)? else { return Ok((join, nothing)) };
     let above = match &flag {
         Some(flag) => above.where_present(flag),
         None => above,
@@ -142,11 +148,11 @@ fn may_miss(join_type: JoinType, left: bool) -> bool {
     }
 }
 
-/// Says which steps of a side may wait for the join; `None` if none may: no row of it is dropped.
-fn what_may_wait(join: &Join, left: bool, dedup: bool) -> Option<fn(&Step) -> bool> {
+/// Says what becomes of the rows of a side above the join; `None` if no row of it is dropped.
+fn what_may_wait<'c>(join: &Join, left: bool, config: &'c FarcallConfig) -> Option<Copies<'c>> {
     match join.join_type {
-        JoinType::LeftSemi | JoinType::LeftAnti => left.then_some(Step::may_wait),
-        JoinType::RightSemi | JoinType::RightAnti => (!left).then_some(Step::may_wait),
+        JoinType::LeftSemi | JoinType::LeftAnti => left.then_some(Copies::One),
+        JoinType::RightSemi | JoinType::RightAnti => (!left).then_some(Copies::One),
         JoinType::LeftMark | JoinType::RightMark => None,
         JoinType::Left if left => None,
         JoinType::Right if !left => None,
@@ -154,8 +160,8 @@ fn what_may_wait(join: &Join, left: bool, dedup: bool) -> Option<fn(&Step) -> bo
             let other = if left { &join.right } else { &join.left };
             let keys = join.on.iter().map(|(l, r)| if left { r } else { l });
             match is_unique(other.schema(), keys, join.null_equality) {
-                true => Some(Step::may_wait),
-                false => dedup.then_some(Step::may_be_repeated),
+                true => Some(Copies::One),
+                false => Some(Copies::Several(config)),
             }
         }
     }
