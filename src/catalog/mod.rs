@@ -10,6 +10,7 @@ pub(crate) mod lookups;
 pub(crate) mod model;
 mod model_recipe;
 pub(crate) mod models;
+pub(crate) mod option_names;
 mod scan;
 pub(crate) mod sql_text;
 pub(crate) mod table;

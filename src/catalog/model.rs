@@ -16,6 +16,7 @@ use farcall_udf::{
 };
 
 use crate::catalog::model_recipe::{self, RecipeModel};
+use crate::catalog::option_names::{find_twice, given_twice, option_name};
 use crate::catalog::sql_text::{self, sql_name, sql_text};
 
 /// What CREATE MODEL says, before anything in it was checked.
@@ -64,7 +65,7 @@ impl Model {
         let ModelSpec { name, input, output, comment, options } = spec;
         check_columns(&name, "INPUT", &input)?;
         check_columns(&name, "OUTPUT", &output)?;
-        let mut options = canonical_options(&name, options)?;
+        let mut options = named_options(&name, options)?;
         let provider = find_provider(&name, options.remove("provider"), providers)?;
         let version = options.remove("version");
         let mut call_options = CallOptions::new();
@@ -194,20 +195,15 @@ fn check_columns(model: &str, part: &str, columns: &[FieldRef]) -> Result<()> {
     Ok(())
 }
 
-/// Hyphen and underscore are equal, and so are cases, up to a dot: what follows is the provider's.
-fn canonical_options(
+/// Returns the options by their one name.
+fn named_options(
     model: &str,
     options: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>> {
-    let mut canonical = BTreeMap::new();
-    for (option, value) in options {
-        let (head, tail) = option.split_at(option.find('.').unwrap_or(option.len()));
-        let name = format!("{}{tail}", head.trim().to_ascii_lowercase().replace('-', "_"));
-        if canonical.insert(name, value).is_some() {
-            return plan_err!("model {model}: option '{option}' stands twice in WITH");
-        }
+    if let Some(option) = find_twice(&options) {
+        return plan_err!("model {model}: {}", given_twice(option));
     }
-    Ok(canonical)
+    Ok(options.into_iter().map(|(option, value)| (option_name(&option), value)).collect())
 }
 
 fn find_provider(
@@ -372,7 +368,7 @@ mod tests {
             (with(spec("m"), &[("colour", "red")]), "model m: no option 'colour', accepted are"),
             (
                 with(spec("m"), &[("dedup", "true"), ("DEDUP", "true")]),
-                "model m: option 'dedup' stands twice in WITH",
+                "model m: option 'dedup' is given twice",
             ),
         ] {
             let error = build(spec).unwrap_err().to_string();
