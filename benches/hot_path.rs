@@ -18,7 +18,8 @@ use datafusion::config::ConfigOptions;
 use datafusion::execution::memory_pool::UnboundedMemoryPool;
 use farcall::udf::{
     ArgBatch, AsyncBatchFunction, AsyncFunction, AsyncScalarFunction, BatchAnswer, CallContext,
-    CallError, CallOptions, Declaration, Dispatcher, FarcallRuntime, QueryScope, async_fn,
+    CallError, CallOptions, Declaration, Dispatcher, FarcallConfig, FarcallRuntime, QueryScope,
+    async_fn,
 };
 
 /// Rows of an input batch, as DataFusion cuts them.
@@ -70,7 +71,8 @@ fn run(scenario: &Scenario, rows: usize) {
 
 fn dispatcher(scenario: &Scenario) -> Dispatcher {
     let function = (scenario.function)();
-    let options = (scenario.options)();
+    let options = FarcallConfig::default();
+    let options = options.resolve(&function, &(scenario.options)()).expect("options");
     let field = |name| -> FieldRef { Arc::new(Field::new(name, DataType::Int64, true)) };
     let scope = QueryScope::new(
         Arc::new(FarcallRuntime::new()),

@@ -14,6 +14,8 @@ impl Estimates for KnownCalls {
     fn of(&self, call: &AsyncUdf, options: &ConfigOptions) -> Estimate {
         let function = call.function();
         let options = FarcallConfig::of(options).resolve(function, call.call_options());
-        Estimate::declared(function.declaration(), &options).or(self.0.observed(function))
+        // What cannot be resolved is an error by and by, when operators are made.
+        let declared = options.map_or_else(|_| Estimate::default(), |options| options.estimate());
+        declared.or(self.0.observed(function))
     }
 }

@@ -11,7 +11,8 @@ use datafusion::logical_expr::LogicalPlan;
 use datafusion::physical_plan::ExecutionPlan;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, ExtensionPlanner, PhysicalPlanner};
 use farcall_exec::{NodePlanner, QueryRootExec};
-use farcall_planner::{Plain, check_calls, check_lookups};
+use farcall_planner::{Plain, check_calls, check_lookups, check_options};
+use farcall_udf::FarcallConfig;
 
 use crate::catalog::table::CatalogLookups;
 
@@ -47,6 +48,7 @@ impl QueryPlanner for FarcallQueryPlanner {
         if !self.plain.is_plain(logical_plan)? {
             check_calls(logical_plan)?;
             check_lookups(logical_plan, &CatalogLookups)?;
+            check_options(logical_plan, &FarcallConfig::of(session.config_options()))?;
         }
         let mut planners: Vec<Arc<dyn ExtensionPlanner + Send + Sync>> =
             vec![Arc::new(NodePlanner)];

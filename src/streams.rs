@@ -14,7 +14,7 @@ use datafusion::logical_expr::{Expr, ReturnFieldArgs};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{Column as PhysicalColumn, cast};
 use datafusion::prelude::{DataFrame, SessionConfig};
-use farcall_udf::{AsyncUdf, Dispatcher, OutputMode, QueryScope};
+use farcall_udf::{AsyncUdf, Dispatcher, FarcallConfig, OutputMode, QueryScope};
 
 use farcall_exec::{Credit, Driver, Lane, SessionExt};
 
@@ -146,7 +146,7 @@ fn driver(
         Arc::clone(config.options()),
         memory.unwrap_or_else(|| Arc::new(UnboundedMemoryPool::default())),
     );
-    let options = function.declaration().options().overlay(&options);
+    let options = FarcallConfig::default().resolve(&function, &options)?;
     let site = scope.site(SITE, 0, &function, &options, &result, &Arc::default());
     let dispatcher = Dispatcher::new(Arc::clone(&scope), site, fields.into())?;
     let lane = Lane { dispatcher, args, guard: None };

@@ -29,7 +29,6 @@ use farcall_udf::{LookupConnector, ModelProvider};
 
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 pub use common::environment::Environment;
-pub use common::options::canonical;
 pub use common::redact;
 #[cfg(feature = "http")]
 pub use models::http::{HttpProvider, without_query};

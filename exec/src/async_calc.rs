@@ -227,8 +227,9 @@ fn calls_below(plan: &Arc<dyn ExecutionPlan>) -> usize {
 
 impl DisplayAs for AsyncCalcExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let calls: Vec<String> =
-            self.calls.iter().map(|call| CallLine::new(self, call).to_string()).collect();
+        let verbose = matches!(t, DisplayFormatType::Verbose);
+        let calls = self.calls.iter().map(|call| CallLine::new(self, call, verbose).to_string());
+        let calls: Vec<String> = calls.collect();
         match t {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {
                 write!(f, "AsyncCalcExec: {}", calls.join(", "))

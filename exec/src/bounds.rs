@@ -74,8 +74,7 @@ fn rows_at_most(plan: &dyn ExecutionPlan, context: &StatisticsContext) -> Precis
 
 /// Returns how many different arguments there are, if that is known of each argument.
 fn distinct_arguments(call: &PlannedCall, input: &Statistics) -> Precision<usize> {
-    let declared = call.function.declaration().null_input();
-    let nulls = match call.options.null_input_or(declared) {
+    let nulls = match call.options.null_input() {
         NullInput::Skip => Precision::Exact(0),
         NullInput::Send => Precision::Exact(1),
     };
@@ -99,7 +98,7 @@ mod tests {
     use datafusion::physical_expr::expressions::lit;
     use datafusion::physical_plan::test::exec::StatisticsExec;
     use farcall_udf::testing::ScriptedFunction;
-    use farcall_udf::{CallOptions, Estimate};
+    use farcall_udf::{CallOptions, Estimate, FarcallConfig};
 
     use super::*;
 
@@ -143,6 +142,7 @@ mod tests {
 
     fn call(options: CallOptions, arg: Arc<dyn PhysicalExpr>) -> PlannedCall {
         let (function, _) = ScriptedFunction::new("f").build();
+        let options = FarcallConfig::default().resolve(&function, &options).unwrap();
         let field = Arc::new(Field::new("__async_0", DataType::Int64, true));
         PlannedCall {
             function,

@@ -13,17 +13,19 @@ use crate::planned_call::PlannedCall;
 pub(super) struct CallLine<'a> {
     exec: &'a AsyncCalcExec,
     call: &'a PlannedCall,
+    verbose: bool,
 }
 
 impl<'a> CallLine<'a> {
-    pub(super) fn new(exec: &'a AsyncCalcExec, call: &'a PlannedCall) -> Self {
-        Self { exec, call }
+    /// With `verbose`, every option is shown with its level, too.
+    pub(super) fn new(exec: &'a AsyncCalcExec, call: &'a PlannedCall, verbose: bool) -> Self {
+        Self { exec, call, verbose }
     }
 
     /// How the call is made: mode, order, batch, window, what a limit wants, limits.
     fn manner(&self) -> Vec<String> {
-        let (options, side_effects) = (&self.call.options, self.has_side_effects());
-        let mode = options.mode_or(side_effects);
+        let options = &self.call.options;
+        let mode = options.mode();
         let window = match mode {
             Mode::Async => options.buffer_capacity(),
             Mode::Sync => 1,
@@ -31,14 +33,14 @@ impl<'a> CallLine<'a> {
         let mut words = vec![
             mode.to_string(),
             self.exec.output_mode().to_string(),
-            format!("batch={}", self.call.max_batch_size()),
+            format!("batch={}", self.call.options.max_batch_size()),
             format!("window={window}"),
         ];
         let optional = [
             ("demand", self.exec.demand()),
-            ("max_concurrency", options.concurrency_limit()),
-            ("rpm", options.requests_limit()),
-            ("tpm", options.tokens_limit()),
+            ("max_concurrency", options.max_concurrency()),
+            ("rpm", options.rpm()),
+            ("tpm", options.tpm()),
         ];
         for (name, number) in optional {
             words.extend(number.map(|number| format!("{name}={number}")));
@@ -65,11 +67,13 @@ impl<'a> CallLine<'a> {
             Cache::Full => &["cache_reload_interval", "cache_max_rows", "cache_max_bytes"],
         };
         let mut words = vec![format!("cache={}", options.cache())];
+        let default = |name| {
+            let mut options = CallOptions::TABLE.iter().filter(|info| info.name == name);
+            options.next().map(|info| info.default)
+        };
         for name in relevant {
-            let (value, default) = (options.get(name), CallOptions::new().get(name));
-            if value != default {
-                words.extend(value.map(|value| format!("{name}={value}")));
-            }
+            let value = options.get(name).filter(|value| Some(value.as_str()) != default(*name));
+            words.extend(value.map(|value| format!("{name}={value}")));
         }
         words
     }
@@ -79,7 +83,7 @@ impl<'a> CallLine<'a> {
         let options = &self.call.options;
         let [attempt, total] =
             [options.attempt_timeout(), options.timeout()].map(humantime::format_duration);
-        let attempts = options.attempts_or(self.has_side_effects());
+        let attempts = options.attempts();
         let strategy = match attempts {
             1 => RetryStrategy::NoRetry,
             _ => options.retry_strategy(),
@@ -112,7 +116,7 @@ impl<'a> CallLine<'a> {
             Precision::Absent => return Vec::new(),
         };
         let mut words = vec![format!("calls{sign}{calls}")];
-        let batch = self.call.max_batch_size();
+        let batch = self.call.options.max_batch_size();
         if batch > 1 {
             // A partial batch may leave before it is full, so this is never a bound.
             words.push(format!("requests~{}", calls.div_ceil(batch)));
@@ -120,15 +124,26 @@ impl<'a> CallLine<'a> {
         words
     }
 
-    fn has_side_effects(&self) -> bool {
-        self.call.function.declaration().has_side_effects()
+    /// Every option, and who said so.
+    fn options(&self) -> Vec<String> {
+        if !self.verbose {
+            return Vec::new();
+        }
+        let entries = self.call.options.entries().into_iter();
+        entries.map(|(name, value, level)| format!("{name}={value} ({level})")).collect()
     }
 }
 
 impl fmt::Display for CallLine<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let words =
-            [self.manner(), self.patience().into(), self.estimates(), self.bounds()].concat();
+        let words = [
+            self.manner(),
+            self.patience().into(),
+            self.estimates(),
+            self.bounds(),
+            self.options(),
+        ];
+        let words = words.concat();
         write!(f, "{} [{}]", self.call, words.join(", "))
     }
 }

@@ -151,8 +151,7 @@ fn plan_call(
             call.func.name()
         );
     };
-    let options = config.resolve(udf.function(), udf.call_options());
-    farcall_udf::check_cache(udf.function(), &options)?;
+    let options = config.resolve(udf.function(), udf.call_options())?;
     if let OnError::Default(text) = options.on_error() {
         farcall_udf::check_default(&text, field.data_type()).map_err(|error| match error {
             CallError::BadOption { option, message } => {

@@ -105,10 +105,9 @@ fn may_overtake(calc: &AsyncCalcExec) -> bool {
 /// Says whether calls are made one after the other.
 fn is_sequential(call: &PlannedCall) -> bool {
     let declaration = call.function.declaration();
-    let side_effects = declaration.has_side_effects();
-    side_effects
+    declaration.has_side_effects()
         || declaration.ordering_key().is_some()
-        || call.options.mode_or(side_effects) == Mode::Sync
+        || call.options.mode() == Mode::Sync
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::FieldRef;
 use datafusion::physical_expr::PhysicalExpr;
-use farcall_udf::{AsyncFunction, CallOptions, DEFAULT_BATCH_SIZE, Estimate};
+use farcall_udf::{AsyncFunction, Estimate, Resolved};
 
 /// One call of the operator: what is called, on which arguments, for which rows.
 #[derive(Debug, Clone)]
@@ -14,8 +14,8 @@ pub struct PlannedCall {
     pub function: AsyncFunction,
     /// The call site's number within the session.
     pub site: u64,
-    /// How it is called, all levels resolved.
-    pub options: CallOptions,
+    /// How it is called, and who said so.
+    pub options: Resolved,
     /// What was known of its cost and answer when it was planned.
     pub estimate: Estimate,
     /// The arguments, evaluated on the rows that pass the guard.
@@ -24,13 +24,6 @@ pub struct PlannedCall {
     pub guard: Option<Arc<dyn PhysicalExpr>>,
     /// The result column, always nullable.
     pub field: FieldRef,
-}
-
-impl PlannedCall {
-    /// Returns the rows in a request at most.
-    pub fn max_batch_size(&self) -> usize {
-        if self.function.is_row_wise() { 1 } else { self.options.batch_size_or(DEFAULT_BATCH_SIZE) }
-    }
 }
 
 impl fmt::Display for PlannedCall {

@@ -4,7 +4,7 @@ use arrow::datatypes::DataType;
 use datafusion_common::Result;
 use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion_expr::{Expr, LogicalPlan};
-use farcall_udf::AsyncUdf;
+use farcall_udf::{AsyncUdf, FarcallConfig};
 
 /// The prefix of all columns that the planner makes up; user columns must not start with it.
 pub const GENERATED_PREFIX: &str = "__async_";
@@ -112,14 +112,14 @@ pub(crate) fn has_one_form(data_type: &DataType) -> bool {
 }
 
 /// Says whether evaluating an expression for several copies of a row costs no more calls than for one, and
-/// gives one value: the memo of the query sees to it, if the session has one.
-pub(crate) fn may_be_repeated(expr: &Expr) -> bool {
+/// gives one value: the memo of the query sees to it, if the options of each call say so.
+pub(crate) fn may_be_repeated(expr: &Expr, config: &FarcallConfig) -> bool {
     let mut calls = Vec::new();
     collect_calls(expr, &mut calls);
     let merged = |udf: &AsyncUdf| {
-        let declaration = udf.function().declaration();
-        let options = declaration.options().overlay(udf.call_options());
-        declaration.is_reusable() && options.dedup()
+        // What cannot be resolved is an error by and by, when operators are made.
+        let options = config.resolve(udf.function(), udf.call_options());
+        udf.function().declaration().is_reusable() && options.is_ok_and(|options| options.dedup())
     };
     calls.into_iter().all(merged) && !is_volatile(expr)
 }

@@ -4,8 +4,9 @@ use datafusion_common::tree_node::TreeNodeRecursion;
 use datafusion_common::{JoinType, Result, plan_err};
 use datafusion_expr::dml::WriteOp;
 use datafusion_expr::{DmlStatement, Expr, LogicalPlan};
+use farcall_udf::FarcallConfig;
 
-use crate::calls::{any_part, call_name, has_call, has_nested_call, is_outer};
+use crate::calls::{any_part, call_name, find_call, has_call, has_nested_call, is_outer};
 use crate::hint::check_hint;
 use crate::logical::{AsyncCalc, AsyncLookupJoin};
 use crate::lookup::{LookupSource, LookupTables};
@@ -64,6 +65,21 @@ pub fn check_calls(plan: &LogicalPlan) -> Result<()> {
             Some(call) => refuse(node, expr, &call),
             None => Ok(TreeNodeRecursion::Continue),
         })
+    })?;
+    Ok(())
+}
+
+/// Checks that every call can be made as its options say.
+///
+/// A session runs this beside [`check_calls`], so that EXPLAIN refuses what the query would.
+pub fn check_options(plan: &LogicalPlan, config: &FarcallConfig) -> Result<()> {
+    plan.apply_with_subqueries(|node| {
+        for column in AsyncCalc::find(node).map(AsyncCalc::calls).unwrap_or_default() {
+            if let Some(udf) = find_call(&column.call) {
+                config.resolve(udf.function(), udf.call_options())?;
+            }
+        }
+        Ok(TreeNodeRecursion::Continue)
     })?;
     Ok(())
 }

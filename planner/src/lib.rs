@@ -26,7 +26,7 @@ mod switches;
 mod testing;
 
 pub use calls::GENERATED_PREFIX;
-pub use check::{check_calls, check_lookups};
+pub use check::{check_calls, check_lookups, check_options};
 pub use hint::LOOKUP_HINT;
 pub use logical::{
     AsyncCalc, AsyncLookupJoin, CallColumn, LookupColumn, LookupJoinType, Resolve, ResolveKind,

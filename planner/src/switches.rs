@@ -19,13 +19,3 @@ pub(crate) fn is_on(options: &ConfigOptions, name: &str) -> bool {
             && entry.value.as_deref() == Some("false")
     })
 }
-
-/// Says whether the session lets equal calls share their answer, for every function.
-pub(crate) fn has_dedup(options: &ConfigOptions) -> bool {
-    // The options are known by name only here, they belong to the crate that runs the calls.
-    !options.entries().iter().any(|entry| {
-        entry.key.starts_with("farcall.")
-            && entry.key.ends_with(".dedup")
-            && entry.value.as_deref() == Some("false")
-    })
-}

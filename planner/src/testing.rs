@@ -16,6 +16,7 @@ use datafusion::functions_aggregate::bool_and_or::bool_or_udaf;
 use datafusion::functions_window::row_number::row_number;
 use datafusion::physical_plan::collect;
 use datafusion::physical_planner::{DefaultPhysicalPlanner, PhysicalPlanner};
+use datafusion_common::config::ExtensionOptions;
 use datafusion_common::tree_node::{Transformed, TransformedResult, TreeNodeRecursion};
 use datafusion_common::{Column, Result};
 use datafusion_expr::expr::{Case, ScalarFunction, WindowFunction};
@@ -23,6 +24,7 @@ use datafusion_expr::{
     Expr, ExprFunctionExt, LogicalPlan, LogicalPlanBuilder, Projection, col, lit, not,
 };
 use datafusion_optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use farcall_udf::FarcallConfig;
 
 use crate::calls::{has_call, has_nested_call};
 use crate::logical::{AsyncCalc, Resolve, ResolveKind, RowId};
@@ -152,6 +154,17 @@ pub(crate) fn optimized_in_one_pass(sql: &str) -> Result<LogicalPlan> {
     let context = datafusion::prelude::SessionContext::new_with_state(session());
     block_on(context.sql("SET datafusion.optimizer.max_passes = 1")).unwrap();
     optimize(&context.state(), sql, optimizer_rules(), |_, _| {})
+}
+
+/// Plans and optimizes a query under settings of the session, keys below `farcall.`.
+pub(crate) fn optimized_under(settings: &[(&str, &str)], sql: &str) -> LogicalPlan {
+    let mut config = FarcallConfig::default();
+    for (key, value) in settings {
+        config.set(key, value).unwrap();
+    }
+    let mut state = session();
+    state.config_mut().options_mut().extensions.insert(config);
+    optimize(&state, sql, optimizer_rules(), |_, _| {}).unwrap()
 }
 
 /// Plans and optimizes a query without one rule.

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use datafusion::arrow::datatypes::{Field, Schema};
 use datafusion::common::{exec_datafusion_err, plan_datafusion_err, plan_err};
 use datafusion::error::Result;
-use farcall_connect::{canonical, redact};
-use farcall_udf::{CallError, CallOptions, LookupConnector, LookupDefinition};
+use farcall_connect::redact;
+use farcall_udf::{CallError, CallOptions, LookupConnector, LookupDefinition, canonical};
 use serde::{Deserialize, Serialize};
+
+use crate::catalog::option_names::{find_twice, given_twice};
 
 /// The option that names the column of the key by which lookups are ordered.
 const ORDERING_KEY: &str = "ordering_key";
@@ -47,6 +49,9 @@ impl LookupSpec {
             return plan_err!(
                 "lookup table {name} needs a key: PRIMARY KEY (..) behind its columns"
             );
+        }
+        if let Some(option) = find_twice(&self.options) {
+            return plan_err!("lookup table {name}: {}", given_twice(option));
         }
         let (mut connector, mut call_options) = (None, CallOptions::new());
         let mut options = BTreeMap::new();

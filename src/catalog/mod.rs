@@ -9,6 +9,7 @@ pub(crate) mod model;
 mod model_recipe;
 pub(crate) mod models;
 mod objects;
+pub(crate) mod option_names;
 mod rebuild;
 mod scan;
 pub(crate) mod sql_text;

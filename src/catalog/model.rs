@@ -11,12 +11,13 @@ use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ScalarUDF};
 use farcall_connect::redact;
 use farcall_udf::{
-    AsyncFunction, AsyncUdf, CallError, CallOptions, Declaration, MODEL_GROUP, ModelDefinition,
+    AsyncFunction, AsyncUdf, CallError, CallOptions, Declaration, Kind, ModelDefinition,
     ModelProvider, Recipe,
 };
 
 pub(crate) use crate::catalog::definition::ModelSpec;
 use crate::catalog::model_recipe::{self, RecipeModel};
+use crate::catalog::option_names::{find_twice, given_twice, option_name};
 use crate::catalog::sql_text::{self, sql_name, sql_text};
 
 /// A model that can be called.
@@ -42,7 +43,7 @@ impl Model {
         let ModelSpec { name, input, output, comment, options } = spec;
         check_columns(&name, "INPUT", &input)?;
         check_columns(&name, "OUTPUT", &output)?;
-        let mut options = canonical_options(&name, options)?;
+        let mut options = named_options(&name, options)?;
         let provider = find_provider(&name, options.remove("provider"), providers)?;
         let version = options.remove("version");
         let mut call_options = CallOptions::new();
@@ -172,20 +173,15 @@ fn check_columns(model: &str, part: &str, columns: &[FieldRef]) -> Result<()> {
     Ok(())
 }
 
-/// Hyphen and underscore are equal, and so are cases, up to a dot: what follows is the provider's.
-fn canonical_options(
+/// Returns the options by their one name.
+fn named_options(
     model: &str,
     options: BTreeMap<String, String>,
 ) -> Result<BTreeMap<String, String>> {
-    let mut canonical = BTreeMap::new();
-    for (option, value) in options {
-        let (head, tail) = option.split_at(option.find('.').unwrap_or(option.len()));
-        let name = format!("{}{tail}", head.trim().to_ascii_lowercase().replace('-', "_"));
-        if canonical.insert(name, value).is_some() {
-            return plan_err!("model {model}: option '{option}' stands twice in WITH");
-        }
+    if let Some(option) = find_twice(&options) {
+        return plan_err!("model {model}: {}", given_twice(option));
     }
-    Ok(canonical)
+    Ok(options.into_iter().map(|(option, value)| (option_name(&option), value)).collect())
 }
 
 fn find_provider(
@@ -249,7 +245,7 @@ fn function(
     };
     let mut declaration = Declaration::new(&name, types, answer_type(&definition.output))
         .with_display(move |args| shown_call(&name, args))
-        .with_option_group(MODEL_GROUP)
+        .with_kind(Kind::Model)
         .with_options(call_options.clone())
         .with_version(version);
     if recipe.may_travel() {
@@ -281,7 +277,7 @@ mod tests {
     use std::time::Duration;
 
     use datafusion::arrow::datatypes::TimeUnit;
-    use farcall_udf::NullInput;
+    use farcall_udf::{FarcallConfig, NullInput};
 
     use super::*;
     use crate::catalog::testing::{TestProvider, field, spec, with};
@@ -291,7 +287,7 @@ mod tests {
         let options = [("Max-Batch-Size", "64"), ("VERSION", "v2"), ("endpoint", "http://h")];
         let model = build(with(spec("m"), &options)).unwrap();
         let declaration = model.function().declaration();
-        assert_eq!(declaration.options().max_batch_size(), 64);
+        assert_eq!(declaration.options().max_batch_size(), Some(64));
         assert_eq!(declaration.version(), "v2");
         assert_eq!(model.definition.options.keys().collect::<Vec<_>>(), ["endpoint"]);
     }
@@ -309,8 +305,8 @@ mod tests {
         let skips = build(spec("m")).unwrap();
         let sends = build(with(spec("m"), &[("null_input", "send")])).unwrap();
         let null_input = |model: Model| {
-            let declaration = model.function().declaration().clone();
-            declaration.options().null_input_or(declaration.null_input())
+            let config = FarcallConfig::default();
+            config.resolve(model.function(), &CallOptions::new()).unwrap().null_input()
         };
         assert_eq!((null_input(skips), null_input(sends)), (NullInput::Skip, NullInput::Send));
     }
@@ -350,7 +346,7 @@ mod tests {
             (with(spec("m"), &[("colour", "red")]), "model m: no option 'colour', accepted are"),
             (
                 with(spec("m"), &[("dedup", "true"), ("DEDUP", "true")]),
-                "model m: option 'dedup' stands twice in WITH",
+                "model m: option 'dedup' is given twice",
             ),
         ] {
             let error = build(spec).unwrap_err().to_string();
@@ -361,7 +357,7 @@ mod tests {
     #[test]
     fn a_declaration_is_recognised_as_a_model() {
         let model = build(spec("m")).unwrap();
-        assert_eq!(model.function().declaration().option_group(), Some(MODEL_GROUP));
+        assert_eq!(model.function().declaration().kind(), Kind::Model);
     }
 
     #[test]

@@ -132,7 +132,7 @@ mod tests {
         assert_eq!(&rebuilt, sent);
         assert_eq!(rebuilt.declaration().options(), sent.declaration().options());
         assert_eq!(rebuilt.declaration().version(), sent.declaration().version());
-        assert_eq!(rebuilt.declaration().option_group(), sent.declaration().option_group());
+        assert_eq!(rebuilt.declaration().kind(), sent.declaration().kind());
     }
 
     #[test]

@@ -342,7 +342,7 @@ mod tests {
             let model = session.models().get("m").unwrap();
             let state = session.context().state();
             let config = FarcallConfig::of(state.config_options());
-            config.resolve(model.function(), &CallOptions::new()).max_batch_size()
+            config.resolve(model.function(), &CallOptions::new()).unwrap().max_batch_size()
         };
         assert_eq!(rows_of(&session), 64);
         rows(&session, "SET farcall.function.m.max_batch_size = 4").await;

@@ -3,7 +3,6 @@
 //! The table `users AS u` becomes `(SELECT * FROM users WHERE __lookup_hint('u', options)) AS u`; the
 //! rule `lookup_join` takes the condition off and uses the options.
 
-use std::collections::BTreeMap;
 use std::ops::ControlFlow;
 
 use datafusion::common::plan_err;
@@ -15,38 +14,22 @@ use datafusion::sql::sqlparser::ast::{
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
 use farcall_planner::LOOKUP_HINT;
-use farcall_udf::{CallError, CallOptions};
+use farcall_udf::{CallError, CallOptions, canonical};
 
+use crate::catalog::option_names::{given_twice, option_name};
 use crate::catalog::sql_text::sql_text;
 use crate::sql::dialect::dialect;
 use crate::sql::names::normalize;
 use crate::sql::statement_parts::visit_queries;
 use crate::sql::table_call::called;
 
-/// The options of the hint, each with the call option that it sets.
-const OPTIONS: [(&str, &str); 18] = [
-    ("async", "mode"),
-    ("output_mode", "output_mode"),
-    ("capacity", "buffer_capacity"),
-    ("timeout", "timeout"),
-    ("retry_predicate", "retry_predicate"),
-    ("retry_strategy", "retry_strategy"),
-    ("fixed_delay", "retry_delay"),
-    ("max_attempts", "max_attempts"),
-    ("max_batch_size", "max_batch_size"),
-    ("batch_timeout", "batch_timeout"),
-    ("dedup", "dedup"),
-    ("cache", "cache"),
-    ("cache_max_bytes", "cache_max_bytes"),
-    ("cache_max_rows", "cache_max_rows"),
-    ("cache_ttl", "cache_ttl"),
-    ("cache_ttl_after_access", "cache_ttl_after_access"),
-    ("cache_missing_keys", "cache_missing_keys"),
-    ("cache_reload_interval", "cache_reload_interval"),
+/// The options that say together how a miss is tried again, and how Flink writes them.
+const RETRY: [(&str, &str); 4] = [
+    ("retry_predicate", "retry-predicate"),
+    ("retry_strategy", "retry-strategy"),
+    ("retry_delay", "fixed-delay"),
+    ("max_attempts", "max-attempts"),
 ];
-
-/// The options that say together how a miss is tried again.
-const RETRY: [&str; 4] = ["retry_predicate", "retry_strategy", "fixed_delay", "max_attempts"];
 
 /// One hint: the table that it names, and the options, one `name=value` a line.
 #[derive(Debug, PartialEq)]
@@ -205,7 +188,7 @@ fn names_lookup(text: &str) -> bool {
 
 fn read_hint(tokens: &[Token]) -> Result<Hint> {
     let mut table = None;
-    let mut given: BTreeMap<String, String> = BTreeMap::new();
+    let mut given: Vec<String> = Vec::new();
     let mut options = CallOptions::new();
     for pair in tokens.split(|token| *token == Token::Comma) {
         let [key, Token::Eq, value] = pair else {
@@ -214,24 +197,33 @@ fn read_hint(tokens: &[Token]) -> Result<Hint> {
         let (Some(key), Some(value)) = (text_of(key), text_of(value)) else {
             return plan_err!("LOOKUP hint: an option is written 'key' = 'value'");
         };
-        let name = key.to_lowercase().replace('-', "_");
+        let name = match option_name(key).as_str() {
+            // Flink's word for the mode.
+            "async" => "mode".to_owned(),
+            name => name.to_owned(),
+        };
+        if given.contains(&name) {
+            return plan_err!("LOOKUP hint: {}", given_twice(&name));
+        }
         if name == "table" {
             table = Some(value.clone());
         } else {
             set(&mut options, key, &name, value)?;
         }
-        if given.insert(name, value.clone()).is_some() {
-            return plan_err!("LOOKUP hint: option '{key}' stands twice");
-        }
+        given.push(name);
     }
     let Some(table) = table else {
         return plan_err!("LOOKUP hint: option 'table' is missing, the alias or the table's name");
     };
-    let missing: Vec<&str> = RETRY.into_iter().filter(|name| !given.contains_key(*name)).collect();
+    let missing: Vec<&str> = RETRY
+        .into_iter()
+        .filter(|(name, _)| !given.iter().any(|given| given == name))
+        .map(|(_, shown)| shown)
+        .collect();
     if !missing.is_empty() && missing.len() < RETRY.len() {
         return plan_err!(
             "LOOKUP hint: the options {} go together, missing {}",
-            quoted(RETRY),
+            quoted(RETRY.map(|(_, shown)| shown)),
             quoted(missing)
         );
     }
@@ -240,33 +232,27 @@ fn read_hint(tokens: &[Token]) -> Result<Hint> {
 }
 
 fn set(options: &mut CallOptions, key: &str, name: &str, value: &str) -> Result<()> {
-    let Some((_, option)) = OPTIONS.into_iter().find(|(known, _)| *known == name) else {
-        let accepted = ["table"].into_iter().chain(OPTIONS.map(|(known, _)| known));
-        return plan_err!("LOOKUP hint: no option '{key}', accepted are {}", quoted(accepted));
-    };
-    let value = match (name, value.to_lowercase().as_str()) {
+    let bad =
+        |message: String| DataFusionError::Plan(format!("LOOKUP hint: option '{key}': {message}"));
+    let value = match (canonical(key).as_str(), value.to_lowercase().as_str()) {
         ("async", "true") => "async",
         ("async", "false") => "sync",
         ("async", _) => {
-            return plan_err!(
-                "LOOKUP hint: option '{key}': value '{value}' is not accepted, accepted are \
-                 'true', 'false'"
-            );
+            let accepted = quoted(["true", "false"]);
+            return Err(bad(format!("value '{value}' is not accepted, accepted are {accepted}")));
         }
         _ => value,
     };
-    options.set(option, value).map_err(|error| match error {
-        CallError::BadOption { message, .. } => {
-            DataFusionError::Plan(format!("LOOKUP hint: option '{key}': {message}"))
-        }
+    options.set(name, value).map_err(|error| match error {
+        CallError::BadOption { message, .. } if CallOptions::is_option(name) => bad(message),
+        CallError::BadOption { message, .. } => bad(format!("{message}, 'table', 'async'")),
         other => other.into(),
     })
 }
 
-/// Lists options as SQL writes them.
-fn quoted<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
-    let names = names.into_iter().map(|name| format!("'{}'", name.replace('_', "-")));
-    names.collect::<Vec<_>>().join(", ")
+/// Lists words.
+fn quoted<'a>(words: impl IntoIterator<Item = &'a str>) -> String {
+    words.into_iter().map(|word| format!("'{word}'")).collect::<Vec<_>>().join(", ")
 }
 
 fn text_of(token: &Token) -> Option<&String> {
@@ -316,9 +302,12 @@ mod tests {
             ("LOOKUP('async'='true')", "option 'table' is missing"),
             (
                 "LOOKUP('tableName'='u')",
-                "no option 'tableName', accepted are 'table', 'async', 'output-mode', 'capacity',",
+                "option 'tableName': no such option, accepted are 'mode', 'output_mode', 'buffer_capacity',",
             ),
-            ("LOOKUP('table'='u', 'time-out'='1s')", "no option 'time-out', accepted are"),
+            (
+                "LOOKUP('table'='u', 'time-out'='1s')",
+                "option 'time-out': no such option, accepted are",
+            ),
             (
                 "LOOKUP('table'='u', 'async'='yes')",
                 "option 'async': value 'yes' is not accepted, accepted are 'true', 'false'",
@@ -345,8 +334,14 @@ mod tests {
             ),
             (
                 "LOOKUP('table'='u', 'timeout'='1s', 'timeout'='2s')",
-                "option 'timeout' stands twice",
+                "option 'timeout' is given twice",
             ),
+            ("LOOKUP('table'='u', 'async'='true', 'Mode'='sync')", "option 'mode' is given twice"),
+            (
+                "LOOKUP('table'='u', 'capacity'='1', 'buffer-capacity'='2')",
+                "option 'buffer_capacity' is given twice",
+            ),
+            ("LOOKUP('table'='u', 'table'='v')", "option 'table' is given twice"),
             (
                 "LOOKUP('table'='u', 'max-attempts'='3')",
                 "go together, missing 'retry-predicate', 'retry-strategy', 'fixed-delay'",

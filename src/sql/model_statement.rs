@@ -201,7 +201,7 @@ mod tests {
             ("CREATE MODEL m INPUT (a) OUTPUT (b INT)", "Line: 1, Column: 24"),
             (
                 "CREATE MODEL m INPUT (a INT) OUTPUT (b INT) WITH ('a' = 1, 'a' = 2)",
-                "option 'a' stands twice in WITH at Line: 1, Column: 60",
+                "option 'a' is given twice at Line: 1, Column: 60",
             ),
             (
                 "CREATE MODEL m INPUT (a INT) OUTPUT (b INT) WITH ('a' = x)",

@@ -8,6 +8,7 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Token};
 
 use crate::catalog::IfExists;
+use crate::catalog::option_names::given_twice;
 
 pub(crate) fn skip(parser: &mut Parser<'_>, tokens: usize) {
     for _ in 0..tokens {
@@ -68,7 +69,7 @@ pub(crate) fn options(
         }
         let value = option_value(parser, &name)?;
         if options.contains_key(&name) {
-            return Err(error_at(format_args!("option '{name}' stands twice in {clause}"), start));
+            return Err(error_at(given_twice(&name), start));
         }
         options.insert(name, value);
         if parser.consume_token(&Token::RParen) {

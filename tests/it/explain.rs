@@ -31,7 +31,10 @@ async fn time_outs_and_retries_are_shown_as_they_are_set() {
     let usual = "[async, ordered, batch=32, window=100, timeout=1m/3m, retry=exponential_backoff(3), \
                calls<=1000, requests~32]";
     assert_eq!(shown(&session, sql).await, usual);
-    assert_eq!(shown(&session, &format!("VERBOSE {sql}")).await, usual);
+    // Where every option stands, too, with the level that it comes from.
+    let verbose = shown(&session, &format!("VERBOSE {sql}")).await;
+    let options = usual.replace(']', ", mode=async (default), output_mode=ordered (default), ");
+    assert!(verbose.starts_with(&options), "{verbose}");
     for (option, value, expected) in [
         ("attempt_timeout", "5s", ", timeout=5s/3m, "),
         ("timeout", "30s", ", timeout=5s/30s, "),

@@ -28,6 +28,7 @@ mod memory;
 mod metrics;
 mod mistakes;
 mod narrow;
+mod option_table;
 mod packages;
 mod plain_queries;
 mod plans;

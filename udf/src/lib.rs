@@ -16,7 +16,7 @@ pub mod testing;
 pub use crate::adapt::adapter::AsyncUdf;
 pub use crate::adapt::any::AsyncFunction;
 pub use crate::adapt::any::TryFunction;
-pub use crate::adapt::lookup_table::{LookupRecipeFn, LookupTable, check_cache};
+pub use crate::adapt::lookup_table::{LookupRecipeFn, LookupTable};
 pub use crate::adapt::rows::{PendingRow, RowBurst, RowFunction};
 pub use crate::adapt::typed::{TypedArgs, TypedClosure, TypedFunction, async_fn};
 pub use crate::adapt::typed_table::{TypedRow, TypedTableFunction, async_table_fn};
@@ -28,15 +28,16 @@ pub use crate::contract::context::{CallContext, FunctionContext, Parameters};
 pub use crate::contract::declaration::{Declaration, Determinism, Recipe};
 pub use crate::contract::estimate::{Estimate, Estimated};
 pub use crate::contract::function::{AsyncBatchFunction, AsyncScalarFunction};
+pub use crate::contract::kind::Kind;
 pub use crate::contract::list_type::rows_of;
 pub use crate::contract::lookup::{
-    AsyncBatchLookupFunction, LOOKUP_GROUP, LookupAnswer, LookupProvider, LookupQuery, LookupScan,
+    AsyncBatchLookupFunction, LookupAnswer, LookupProvider, LookupQuery, LookupScan,
 };
 pub use crate::contract::lookup_reader::LookupReader;
 pub use crate::contract::opened::Opened;
 pub use crate::contract::provider::{ModelDefinition, ModelProvider};
 pub use crate::contract::resources::Resources;
-pub use crate::contract::table::{AsyncTableFunction, TABLE_GROUP};
+pub use crate::contract::table::AsyncTableFunction;
 pub use crate::dispatch::limits::quota::{Grant, LocalQuota, Quota};
 pub use crate::dispatch::limits::{Limiter, Limits};
 pub use crate::dispatch::meters::histogram::{Histogram, HistogramBucket, HistogramSnapshot};
@@ -49,8 +50,11 @@ pub use crate::options::words::NullInput;
 pub use crate::options::words::{
     Cache, Mode, OnError, OutputMode, RetryPredicate, RetryStrategy, TimeoutPolicy,
 };
-pub use crate::settings::config::{FarcallConfig, MODEL_GROUP};
+pub use crate::settings::config::FarcallConfig;
+pub use crate::settings::level::Level;
+pub use crate::settings::resolved::Resolved;
 pub use dispatch::held::HeldBuffers;
 pub use dispatch::{Dispatcher, check_default};
 pub use error::{CallError, ErrorClass};
-pub use options::{CallOptions, DEFAULT_BATCH_SIZE, OptionInfo};
+pub use options::name::canonical;
+pub use options::{CallOptions, OptionInfo};

@@ -21,6 +21,7 @@ use crate::dispatch::Dispatcher;
 use crate::dispatch::query::runtime::FarcallRuntime;
 use crate::dispatch::query::scope::QueryScope;
 use crate::error::CallError;
+use crate::settings::config::FarcallConfig;
 
 /// The only call site of an invocation.
 const SITE: u64 = 0;
@@ -106,7 +107,7 @@ impl AsyncScalarUDFImpl for PlainUdf {
         let ScalarFunctionArgs { args, arg_fields, number_rows, return_field, config_options } =
             args;
         let function = self.udf.function();
-        let options = function.declaration().options().overlay(self.udf.call_options());
+        let options = FarcallConfig::default().resolve(function, self.udf.call_options())?;
         // DataFusion's interface has no pool: it accounts for what it hands over and gets back.
         let memory = Arc::new(UnboundedMemoryPool::default());
         let runtime = Arc::clone(&self.runtime);

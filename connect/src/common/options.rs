@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use datafusion_common::error::{DataFusionError, Result};
-use farcall_udf::ModelDefinition;
+pub(crate) use farcall_udf::canonical;
+use farcall_udf::{CallError, CallOptions, FarcallConfig, FunctionContext, ModelDefinition};
 
 /// The largest answer that is read unless `max_response_bytes` says otherwise: 64 MiB.
 pub(crate) const DEFAULT_MAX_RESPONSE_BYTES: usize = 64 * 1024 * 1024;
@@ -51,6 +52,19 @@ pub(crate) fn unknown_option(owner: Owner<'_>, option: &str, accepted: &[&str]) 
     ))
 }
 
+/// Returns how long one request may take while a table is read as a whole.
+pub(crate) fn attempt_timeout(
+    ctx: &FunctionContext,
+    table: &str,
+    options: &CallOptions,
+) -> Result<Duration, CallError> {
+    let resolved = FarcallConfig::of(&ctx.config).resolve_scan(table, options);
+    match resolved {
+        Ok(resolved) => Ok(resolved.attempt_timeout()),
+        Err(error) => Err(CallError::configuration(table, error.strip_backtrace())),
+    }
+}
+
 /// Reads a whole number greater than 0, which messages call `what`.
 pub(crate) fn positive(value: &str, what: &str) -> Result<usize, String> {
     let number = value.trim().parse().ok().filter(|number| *number > 0);
@@ -63,9 +77,4 @@ pub(crate) fn positive_duration(value: &str) -> Result<Duration, String> {
     duration
         .filter(|duration| !duration.is_zero())
         .ok_or_else(|| format!("'{value}' is not a duration greater than 0, like '10s'"))
-}
-
-/// Writes an option's name as DESIGN spells it: hyphens and upper case are accepted too.
-pub fn canonical(option: &str) -> String {
-    option.trim().to_ascii_lowercase().replace('-', "_")
 }

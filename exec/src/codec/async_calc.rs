@@ -15,7 +15,7 @@ use farcall_planner::{AsyncCalc, CallColumn};
 use farcall_udf::OutputMode;
 use prost::Message;
 
-use super::function::{EstimateNode, FunctionNode, OptionNode};
+use super::function::{EstimateNode, FunctionNode, ResolvedOptionNode};
 use super::{FarcallCodec, required};
 use crate::async_calc::AsyncCalcExec;
 use crate::planned_call::PlannedCall;
@@ -131,7 +131,7 @@ struct PhysicalCallNode {
     #[prost(uint64, tag = "2")]
     site: u64,
     #[prost(message, repeated, tag = "3")]
-    options: Vec<OptionNode>,
+    options: Vec<ResolvedOptionNode>,
     #[prost(message, repeated, tag = "4")]
     args: Vec<PhysicalExprNode>,
     #[prost(message, optional, tag = "5")]
@@ -153,7 +153,7 @@ impl PhysicalCallNode {
         Ok(Self {
             function: Some(FunctionNode::encode(function)?),
             site: *site,
-            options: OptionNode::encode(options),
+            options: ResolvedOptionNode::encode(options),
             estimate: Some(EstimateNode::encode(*estimate)),
             args: args.iter().map(expr).collect::<Result<_>>()?,
             guard: guard.as_ref().map(expr).transpose()?,
@@ -176,7 +176,7 @@ impl PhysicalCallNode {
         Ok(PlannedCall {
             function: required(function, "function")?.decode(codec.functions.as_ref())?,
             site,
-            options: OptionNode::decode(options)?,
+            options: ResolvedOptionNode::decode(options)?,
             estimate: estimate.map(EstimateNode::decode).unwrap_or_default(),
             args: args.iter().map(expr).collect::<Result<_>>()?,
             guard: guard.as_ref().map(expr).transpose()?,

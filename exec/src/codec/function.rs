@@ -6,7 +6,8 @@ use datafusion::common::{plan_datafusion_err, plan_err};
 use datafusion::error::Result;
 use datafusion::logical_expr::ScalarUDF;
 use farcall_udf::{
-    AsyncFunction, AsyncUdf, CallOptions, Estimate, Estimated, LOOKUP_GROUP, MODEL_GROUP, Recipe,
+    AsyncFunction, AsyncUdf, CallError, CallOptions, Estimate, Estimated, Kind, Level, Recipe,
+    Resolved,
 };
 use prost::Message;
 
@@ -67,10 +68,10 @@ impl FunctionNode {
 /// Refuses what is defined in SQL and has no recipe: then an option holds a secret.
 pub(crate) fn check_function(function: &AsyncFunction) -> Result<()> {
     let declaration = function.declaration();
-    let kind = match declaration.option_group() {
-        Some(MODEL_GROUP) => "model",
-        Some(LOOKUP_GROUP) => "lookup table",
-        _ => return Ok(()),
+    let kind = match declaration.kind() {
+        Kind::Model => "model",
+        Kind::Lookup => "lookup table",
+        Kind::Scalar | Kind::Table => return Ok(()),
     };
     match declaration.recipe() {
         Some(_) => Ok(()),
@@ -102,6 +103,40 @@ impl OptionNode {
             options.set(&name, &value)?;
         }
         Ok(options)
+    }
+}
+
+/// What an option is, and who said so.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct ResolvedOptionNode {
+    #[prost(string, tag = "1")]
+    name: String,
+    #[prost(string, tag = "2")]
+    value: String,
+    #[prost(string, tag = "3")]
+    level: String,
+}
+
+impl ResolvedOptionNode {
+    pub(super) fn encode(options: &Resolved) -> Vec<Self> {
+        let entries = options.entries().into_iter();
+        let node = |(name, value, level): (&str, String, Level)| Self {
+            name: name.to_owned(),
+            value,
+            level: level.to_string(),
+        };
+        entries.map(node).collect()
+    }
+
+    pub(super) fn decode(nodes: Vec<Self>) -> Result<Resolved> {
+        let mut entries = Vec::with_capacity(nodes.len());
+        for Self { name, value, level } in nodes {
+            let level = level
+                .parse()
+                .map_err(|message| CallError::BadOption { option: name.clone(), message })?;
+            entries.push((name, value, level));
+        }
+        Ok(Resolved::from_entries(entries)?)
     }
 }
 

@@ -58,7 +58,7 @@ impl fmt::Display for CallColumn {
 /// Returns what the function and the call say about how it is called; the session has its say when
 /// operators are made.
 fn stated_options(udf: &AsyncUdf) -> Vec<String> {
-    let options = udf.function().declaration().options().overlay(udf.call_options());
+    let options = udf.stated_options();
     options.entries().into_iter().map(|(name, value)| format!("{name}={value}")).collect()
 }
 

@@ -62,9 +62,8 @@
 //!    several times the call has no arguments that it did not have below, only fewer, so the memo
 //!    of the query makes each of them one call, and a filter keeps or drops all copies alike. That
 //!    holds for deterministic functions with `dedup`, whose arguments hold nothing volatile. Others
-//!    wait only for joins whose other side is known to be unique in its keys. `dedup` is read from
-//!    the call and the function; a session in which it is off for any function counts as one in
-//!    which it is off for all. Above `dedup_max_bytes` of arguments copies may cost calls after all.
+//!    wait only for joins whose other side is known to be unique in its keys. `dedup` is what
+//!    holds for the call's own function, whatever level says so. Above `dedup_max_bytes` of arguments copies may cost calls after all.
 //! 8. *The function has no side effects.* Such calls are made for the rows of the clause that they
 //!    were written in.
 //!
@@ -98,17 +97,18 @@ use datafusion_common::Result;
 use datafusion_common::tree_node::Transformed;
 use datafusion_expr::LogicalPlan;
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
+use farcall_udf::FarcallConfig;
 
 use crate::logical::AsyncCalc;
 use crate::presence::plan_has_call;
 use crate::rewrite::{Order, rewrite_nodes};
-use crate::switches::{WAIT_FOR_CONDITIONS, has_dedup, is_on};
+use crate::switches::{WAIT_FOR_CONDITIONS, is_on};
 
 /// What a session says to this rule.
 #[derive(Debug, Clone, Copy)]
-struct Session {
-    /// Whether equal calls are made once at run time.
-    dedup: bool,
+struct Session<'c> {
+    /// Which equal calls are made once at run time.
+    config: &'c FarcallConfig,
     /// Whether conditions on calls wait for cheap ones above them.
     waits: bool,
 }
@@ -131,9 +131,8 @@ impl OptimizerRule for PlaceCalls {
             return Ok(Transformed::no(plan));
         }
         let options = config.options();
-        let dedup = has_dedup(&options);
-        // Conditions rise through nodes that may repeat rows.
-        let session = Session { dedup, waits: dedup && is_on(&options, WAIT_FOR_CONDITIONS) };
+        let config = FarcallConfig::of(&options);
+        let session = Session { config: &config, waits: is_on(&options, WAIT_FOR_CONDITIONS) };
         reuse(plan)?
             .transform_data(|plan| {
                 rewrite_nodes(plan, Order::BottomUp, |node, names| {
@@ -156,14 +155,8 @@ fn reuse(plan: LogicalPlan) -> Result<Transformed<LogicalPlan>> {
 
 #[cfg(test)]
 mod tests {
-    use std::any::Any;
-
-    use datafusion_common::config::{
-        ConfigEntry, ConfigExtension, ConfigOptions, ExtensionOptions,
-    };
-
     use super::*;
-    use crate::testing::{assert_rule, calls};
+    use crate::testing::{assert_rule, calls, optimized_under};
 
     #[test]
     fn makes_the_call_of_select_and_where_once() {
@@ -521,12 +514,21 @@ mod tests {
     }
 
     #[test]
-    fn a_session_without_dedup_is_known_by_its_options() {
-        let mut options = ConfigOptions::new();
-        options.extensions.insert(Dedup("true"));
-        assert!(has_dedup(&options));
-        options.extensions.insert(Dedup("false"));
-        assert!(!has_dedup(&options));
+    fn dedup_of_a_function_is_a_matter_of_its_own_calls() {
+        let sql = "SELECT v, w, y FROM (SELECT x, f(x) AS v, g(x) AS w FROM t) q
+                   JOIN b o ON q.x = o.k";
+        let waits = |settings: &[(&str, &str)]| {
+            let plan = optimized_under(settings, sql).display_indent().to_string();
+            let place = |part: &str| plan.find(part).unwrap_or_else(|| panic!("{part}: {plan}"));
+            [place("f(t.x)"), place("g(t.x)")].map(|call| call < place("Inner Join"))
+        };
+        let of_f = |value| ("function.f.dedup", value);
+        assert_eq!(waits(&[]), [true, true]);
+        assert_eq!(waits(&[("function.other.dedup", "false")]), [true, true]);
+        assert_eq!(waits(&[of_f("false")]), [false, true]);
+        assert_eq!(waits(&[("async_scalar.dedup", "false")]), [false, false]);
+        assert_eq!(waits(&[("async_scalar.dedup", "false"), of_f("true")]), [true, false]);
+        assert_eq!(waits(&[("async_lookup.dedup", "false")]), [true, true]);
     }
 
     #[test]
@@ -537,36 +539,5 @@ mod tests {
     #[test]
     fn declines_to_wait_for_a_sort_without_a_limit() {
         assert_rule!(PlaceCalls, declines, "SELECT f(x) FROM t ORDER BY k, x");
-    }
-
-    /// Options of a session, which this crate knows by name only.
-    #[derive(Debug, Clone)]
-    struct Dedup(&'static str);
-
-    impl ConfigExtension for Dedup {
-        const PREFIX: &'static str = "farcall";
-    }
-
-    impl ExtensionOptions for Dedup {
-        fn as_any(&self) -> &dyn Any {
-            self
-        }
-
-        fn as_any_mut(&mut self) -> &mut dyn Any {
-            self
-        }
-
-        fn cloned(&self) -> Box<dyn ExtensionOptions> {
-            Box::new(self.clone())
-        }
-
-        fn set(&mut self, _: &str, _: &str) -> Result<()> {
-            Ok(())
-        }
-
-        fn entries(&self) -> Vec<ConfigEntry> {
-            let key = "farcall.function.f.dedup".to_owned();
-            vec![ConfigEntry { key, value: Some(self.0.to_owned()), description: "" }]
-        }
     }
 }

@@ -46,12 +46,13 @@ use datafusion_common::tree_node::Transformed;
 use datafusion_expr::utils::{conjunction, split_conjunction_owned};
 use datafusion_expr::{Expr, Join, JoinType, LogicalPlan};
 use datafusion_optimizer::{OptimizerConfig, OptimizerRule};
+use farcall_udf::FarcallConfig;
 
 use crate::calls::{Names, has_call};
 use crate::extract::{Extraction, Place, Wanted};
 use crate::presence::plan_has_call;
 use crate::rewrite::{Order, filter, restore, rewrite_nodes};
-use crate::switches::{JOIN_ON_CALLS, has_dedup, is_on};
+use crate::switches::{JOIN_ON_CALLS, is_on};
 use candidates::{preserves_left, resolve_full, resolve_join};
 use keys::{Choice, choose_keys};
 
@@ -73,7 +74,8 @@ impl OptimizerRule for SplitJoinCondition {
             return Ok(Transformed::no(plan));
         }
         let options = config.options();
-        let choice = Choice { on: is_on(&options, JOIN_ON_CALLS), dedup: has_dedup(&options) };
+        let farcall = FarcallConfig::of(&options);
+        let choice = Choice { on: is_on(&options, JOIN_ON_CALLS), config: &farcall };
         rewrite_nodes(plan, Order::TopDown, |node, names| match node {
             LogicalPlan::Join(join) if is_split(&join) => {
                 split_join(choose_keys(join, choice)?, names)

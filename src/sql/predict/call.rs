@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::tokenizer::Location;
 use farcall_udf::{CallError, CallOptions};
 
 use crate::catalog::ModelRegistry;
+use crate::catalog::option_names::{given_twice, option_name};
 use crate::sql::names::{dotted, normalize};
 use crate::sql::predict::udf::{PREDICT, PREDICT_WITH_OPTIONS, encode_options};
 use crate::sql::statement_parts::{Part, visit_queries};
@@ -189,8 +190,9 @@ fn split_options(
         };
         let location = if name.span.start.line == 0 { location } else { name.span.start };
         let name = normalize(&name);
-        if names.contains(&name) {
-            return Err(error_at(format_args!("option {name} of PREDICT stands twice"), location));
+        let one_name = option_name(&name);
+        if names.contains(&one_name) {
+            return Err(error_at(format_args!("PREDICT: {}", given_twice(&name)), location));
         }
         let Some(value) = literal(&value) else {
             return Err(error_at(
@@ -204,7 +206,7 @@ fn split_options(
             }
             other => other.into(),
         })?;
-        names.push(name);
+        names.push(one_name);
     }
     Ok((sent, options))
 }
@@ -345,7 +347,7 @@ mod tests {
             ("PREDICT(m, a, timeout => $1)", "must be a literal"),
             (
                 "PREDICT(m, a, mode => 'sync', Mode => 'sync')",
-                "option mode of PREDICT stands twice",
+                "PREDICT: option 'mode' is given twice",
             ),
             ("PREDICT(m, a) OVER ()", "PREDICT is a scalar function and takes no OVER at Line: 1"),
             ("PREDICT(DISTINCT m, a)", "takes a model, arguments and named options, nothing else"),

@@ -21,6 +21,7 @@ use crate::contract::function::AsyncBatchFunction;
 use crate::error::CallError;
 use crate::options::CallOptions;
 use crate::options::words::NullInput;
+use crate::settings::config::FarcallConfig;
 
 /// An async function in an expression: the function, the options of this call, and the call site.
 ///
@@ -89,6 +90,11 @@ impl AsyncUdf {
         &self.options
     }
 
+    /// Returns what function and call say about how it is called; a session may say more.
+    pub fn stated_options(&self) -> CallOptions {
+        FarcallConfig::stated(&self.function, &self.options)
+    }
+
     /// Returns the call site's number, if it has one yet.
     pub fn site(&self) -> Option<u64> {
         self.site
@@ -98,8 +104,8 @@ impl AsyncUdf {
     /// more was said.
     pub fn estimate(&self) -> Estimate {
         self.estimate.unwrap_or_else(|| {
-            let declaration = self.declaration();
-            Estimate::declared(declaration, &declaration.options().overlay(&self.options))
+            let resolved = FarcallConfig::default().resolve(&self.function, &self.options);
+            resolved.map_or_else(|_| Estimate::default(), |options| options.estimate())
         })
     }
 
@@ -319,7 +325,7 @@ mod tests {
         let udf = AsyncUdf::from_foreign(&foreign()).unwrap();
         let declaration = udf.function().declaration();
         assert_eq!((declaration.name(), declaration.null_input()), ("foreign", NullInput::Send));
-        assert_eq!(declaration.options().max_batch_size(), 7);
+        assert_eq!(declaration.options().max_batch_size(), Some(7));
         assert_eq!(declaration.determinism(), Determinism::Deterministic);
         let ours = udf.into_async_scalar_udf(&Arc::new(FarcallRuntime::new()));
         let answer = ours.invoke_async_with_args(invoke_args(vec![Some(1), None])).await.unwrap();

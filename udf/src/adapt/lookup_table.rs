@@ -10,10 +10,12 @@ use datafusion_common::{Result, plan_err};
 use crate::adapt::any::AsyncFunction;
 use crate::adapt::lookup_call::LookupCall;
 use crate::contract::declaration::{Declaration, Recipe};
+use crate::contract::kind::Kind;
 use crate::contract::list_type::list_type;
-use crate::contract::lookup::{LOOKUP_GROUP, LookupProvider, LookupQuery};
+use crate::contract::lookup::{LookupProvider, LookupQuery};
 use crate::contract::lookup_reader::{LookupReader, WholeTable};
-use crate::{Cache, CallOptions};
+use crate::options::words::Cache;
+use crate::settings::resolved::Resolved;
 
 /// Writes what another process needs to rebuild a lookup, `None` if it cannot travel.
 pub type LookupRecipeFn = Arc<dyn Fn(&LookupQuery) -> Result<Option<Recipe>> + Send + Sync>;
@@ -217,7 +219,7 @@ impl LookupTable {
         };
         declaration
             .with_version(version)
-            .with_option_group(LOOKUP_GROUP)
+            .with_kind(Kind::Lookup)
             .with_options(self.provider.options())
             .with_max_rows(self.provider.max_keys())
             .with_display(show)
@@ -240,7 +242,7 @@ pub(crate) fn names(schema: &SchemaRef, columns: &[usize]) -> String {
 ///
 /// # Errors
 /// A planning error that names the function, or the table and its connector, and what is accepted.
-pub fn check_cache(function: &AsyncFunction, options: &CallOptions) -> Result<()> {
+pub(crate) fn check_cache(function: &AsyncFunction, options: &Resolved) -> Result<()> {
     if options.cache() != Cache::Full {
         return Ok(());
     }

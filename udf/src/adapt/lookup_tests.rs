@@ -67,8 +67,7 @@ async fn equal_keys_are_asked_for_one_after_the_other_where_order_matters() {
 #[tokio::test(start_paused = true)]
 async fn a_request_holds_no_more_keys_than_the_provider_takes() {
     let table = Table { max_keys: 3, ..Table::default() };
-    let options = CallOptions::new().with_max_batch_size(100);
-    table.ask((0..8).map(Some), options).await.0.unwrap();
+    table.ask((0..8).map(Some), CallOptions::new()).await.0.unwrap();
     let sizes: Vec<usize> = table.requests().iter().map(Vec::len).collect();
     assert_eq!(sizes, [3, 3, 2]);
 }

@@ -1,4 +1,3 @@
-use crate::TABLE_GROUP;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, StringArray};
@@ -9,12 +8,12 @@ use super::*;
 use crate::adapt::any::AsyncFunction;
 use crate::adapt::table_rows::list;
 use crate::options::words::NullInput;
-use crate::rows_of;
+use crate::{Kind, rows_of};
 
 #[test]
 fn a_table_function_declares_a_list_of_rows_that_may_all_be_null() {
     let declaration = declared().with_null_input(NullInput::Send);
-    assert!(declaration.returns_rows() && declaration.option_group() == Some(TABLE_GROUP));
+    assert!(declaration.returns_rows() && declaration.kind() == Kind::Table);
     let args = ReturnFieldArgs { arg_fields: &[], scalar_arguments: &[] };
     let field = declaration.return_field(&args).unwrap();
     let columns = rows_of(field.data_type()).unwrap();

@@ -13,6 +13,11 @@ pub(crate) fn try_name(name: &str) -> String {
     format!("try_{name}")
 }
 
+/// Returns the name of the function whose `try_` form has this name.
+pub(crate) fn untried(name: &str) -> Option<&str> {
+    name.strip_prefix("try_")
+}
+
 /// Returns the type of a `try_` result.
 pub(crate) fn try_type(value: &FieldRef) -> DataType {
     let value = value.as_ref().clone().with_name(VALUE).with_nullable(true);

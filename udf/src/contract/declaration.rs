@@ -7,9 +7,9 @@ use arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion_common::Result;
 use datafusion_expr::{ReturnFieldArgs, Signature, TypeSignature, Volatility};
 
+use crate::contract::kind::Kind;
 use crate::contract::list_type::rows_type;
 use crate::contract::lookup_reader::ReaderFn;
-use crate::contract::table::TABLE_GROUP;
 use crate::options::CallOptions;
 use crate::options::words::NullInput;
 
@@ -60,7 +60,7 @@ pub struct Declaration {
     aliases: Vec<String>,
     signature: Signature,
     return_field: ReturnFieldFn,
-    returns_rows: bool,
+    kind: Kind,
     coerce_types: Option<CoerceTypesFn>,
     display: Option<DisplayFn>,
     determinism: Determinism,
@@ -74,7 +74,6 @@ pub struct Declaration {
     selectivity: Option<f64>,
     max_rows: usize,
     options: CallOptions,
-    option_group: Option<String>,
     recipe: Option<Recipe>,
     reader: Option<ReaderFn>,
     instance: Option<String>,
@@ -108,7 +107,7 @@ impl Declaration {
             aliases: Vec::new(),
             signature,
             return_field: Arc::new(move |_| Ok(Arc::clone(&field))),
-            returns_rows: false,
+            kind: Kind::Scalar,
             coerce_types: None,
             display: None,
             determinism: Determinism::default(),
@@ -122,7 +121,6 @@ impl Declaration {
             selectivity: None,
             max_rows: usize::MAX,
             options: CallOptions::new(),
-            option_group: None,
             recipe: None,
             reader: None,
             instance: None,
@@ -164,7 +162,9 @@ impl Declaration {
         return_field: impl Fn(&ReturnFieldArgs<'_>) -> Result<FieldRef> + Send + Sync + 'static,
     ) -> Self {
         self.return_field = Arc::new(return_field);
-        self.returns_rows = false;
+        if self.kind == Kind::Table {
+            self.kind = Kind::Scalar;
+        }
         self
     }
 
@@ -174,14 +174,11 @@ impl Declaration {
         columns: impl Fn(&ReturnFieldArgs<'_>) -> Result<Fields> + Send + Sync + 'static,
     ) -> Self {
         let name = self.name.clone();
-        let mut declaration = self
-            .with_return_field(move |args| {
-                let rows = rows_type(&columns(args)?);
-                Ok(Arc::new(Field::new(&name, rows, true)))
-            })
-            .with_option_group(TABLE_GROUP);
-        declaration.returns_rows = true;
-        declaration
+        self.with_return_field(move |args| {
+            let rows = rows_type(&columns(args)?);
+            Ok(Arc::new(Field::new(&name, rows, true)))
+        })
+        .with_kind(Kind::Table)
     }
 
     /// Casts arguments by a function of the caller's; the signature becomes user defined.
@@ -277,10 +274,9 @@ impl Declaration {
         self
     }
 
-    /// Names a further group of session options that the function listens to, `ml_predict` for a
-    /// model; it is narrower than the group of the function's kind.
-    pub fn with_option_group(mut self, group: impl Into<String>) -> Self {
-        self.option_group = Some(group.into());
+    /// Says what the function is to a query, if it is no function of an expression.
+    pub fn with_kind(mut self, kind: Kind) -> Self {
+        self.kind = kind;
         self
     }
 
@@ -335,7 +331,7 @@ impl Declaration {
 
     /// Says whether it is a table function, which gives rows and so stands in FROM.
     pub fn returns_rows(&self) -> bool {
-        self.returns_rows
+        self.kind == Kind::Table
     }
 
     /// Returns the casts of a user-defined signature.
@@ -408,9 +404,9 @@ impl Declaration {
         &self.options
     }
 
-    /// Returns the further group of session options that the function listens to, if any.
-    pub fn option_group(&self) -> Option<&str> {
-        self.option_group.as_deref()
+    /// Returns what the function is to a query.
+    pub fn kind(&self) -> Kind {
+        self.kind
     }
 
     /// Returns the recipe, if the function can be rebuilt elsewhere from more than its name.

@@ -1,8 +1,5 @@
 //! [`Estimate`], what a call costs and how often its answer is TRUE, as far as anybody knows.
 
-use crate::contract::declaration::Declaration;
-use crate::options::CallOptions;
-
 /// A number, and where it comes from.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Estimated {
@@ -40,16 +37,6 @@ pub struct Estimate {
 }
 
 impl Estimate {
-    /// Returns what is declared, the options of the narrowest level first.
-    pub fn declared(declaration: &Declaration, options: &CallOptions) -> Self {
-        let cost = options.declared_cost().or(declaration.cost());
-        let selectivity = options.declared_selectivity().or(declaration.selectivity());
-        Self {
-            cost: cost.map(Estimated::Declared),
-            selectivity: selectivity.map(Estimated::Declared),
-        }
-    }
-
     /// Fills what is not declared with what was observed.
     pub fn or(self, observed: Self) -> Self {
         Self {
@@ -64,19 +51,23 @@ mod tests {
     use arrow::datatypes::DataType;
 
     use super::*;
+    use crate::testing::ScriptedFunction;
+    use crate::{AsyncFunction, CallOptions, Declaration, FarcallConfig};
 
     #[test]
     fn the_narrowest_declaration_wins_over_what_was_observed() {
-        let declaration = Declaration::new("p", vec![DataType::Int64], DataType::Boolean)
-            .with_cost(5.0)
-            .with_selectivity(0.5);
-        let options = CallOptions::new().with_cost(7.0);
+        let function = |change: fn(Declaration) -> Declaration| {
+            ScriptedFunction::new("p").with_declaration(change).build().0
+        };
         let observed = Estimate { cost: observed(1.0), selectivity: observed(0.1) };
-        let estimate = Estimate::declared(&declaration, &options).or(observed);
+        let known = |function: &AsyncFunction, options: &CallOptions| {
+            FarcallConfig::default().resolve(function, options).unwrap().estimate().or(observed)
+        };
+        let p = function(|p| p.with_cost(5.0).with_selectivity(0.5));
         let declared = |value| Some(Estimated::Declared(value));
-        assert_eq!(estimate, Estimate { cost: declared(7.0), selectivity: declared(0.5) });
-        let bare = Declaration::new("p", vec![DataType::Int64], DataType::Boolean);
-        assert_eq!(Estimate::declared(&bare, &CallOptions::new()).or(observed), observed);
+        let expected = Estimate { cost: declared(7.0), selectivity: declared(0.5) };
+        assert_eq!(known(&p, &CallOptions::new().with_cost(7.0)), expected);
+        assert_eq!(known(&function(|p| p), &CallOptions::new()), observed);
     }
 
     fn observed(value: f64) -> Option<Estimated> {

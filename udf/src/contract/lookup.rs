@@ -17,9 +17,6 @@ use crate::contract::opened::Opened;
 use crate::error::CallError;
 use crate::options::CallOptions;
 
-/// The group of session options that lookups listen to.
-pub const LOOKUP_GROUP: &str = "async_lookup";
-
 /// Finds rows by key: n keys in, for each key 0..m rows out, one request for all of them.
 ///
 /// ```

@@ -8,6 +8,7 @@ pub(crate) mod conversion;
 pub(crate) mod declaration;
 pub(crate) mod estimate;
 pub(crate) mod function;
+pub(crate) mod kind;
 pub(crate) mod list_type;
 pub(crate) mod lookup;
 pub(crate) mod lookup_reader;

@@ -11,9 +11,6 @@ use crate::contract::declaration::Declaration;
 use crate::contract::opened::Opened;
 use crate::error::CallError;
 
-/// The group of session options that table functions listen to.
-pub const TABLE_GROUP: &str = "async_table";
-
 /// A function with one row in and 0..m rows out, called in FROM: `FROM t, LATERAL f(t.x) AS q (a)`.
 ///
 /// ```

@@ -53,7 +53,6 @@ use crate::dispatch::request::retry::RetryPolicy;
 use crate::dispatch::request::runs::CallRuns;
 use crate::dispatch::request::{Replaced, Request, Settled, call_context, in_order, settle};
 use crate::error::CallError;
-use crate::options::DEFAULT_BATCH_SIZE;
 use crate::options::words::{Cache, NullInput};
 
 pub use crate::dispatch::request::replace::check_default;
@@ -107,24 +106,18 @@ impl Dispatcher {
     /// Makes a dispatcher for one partition of a call site.
     ///
     /// # Errors
-    /// [`CallError::BadOption`] for options that were never checked and do not hold.
+    /// [`CallError::BadOption`] for a cache of a whole table that the function does not have.
     pub fn new(
         scope: Arc<QueryScope>,
         site: Arc<CallSite>,
         fields: Arc<[FieldRef]>,
     ) -> Result<Self, CallError> {
-        let options = site.options().clone().build()?;
-        let max_rows = match site.function() {
-            function if function.is_row_wise() => 1,
-            function => {
-                options.batch_size_or(DEFAULT_BATCH_SIZE).min(function.declaration().max_rows())
-            }
-        };
+        let options = site.options();
         // More rows than may be held back never come together.
-        let max_rows = max_rows.min(options.max_buffered_rows());
+        let max_rows = options.max_batch_size().min(options.max_buffered_rows());
         Ok(Self {
-            null_input: options.null_input_or(site.function().declaration().null_input()),
-            batcher: Batcher::new(max_rows, &options).with_token_cap(site.function()),
+            null_input: options.null_input(),
+            batcher: Batcher::new(max_rows, options).with_token_cap(site.function()),
             output: Output::ordered(site.data_type().clone(), site.tries.clone(), held(&site)),
             pending: PendingBatches::new(&site.metrics),
             next_call: 0,

@@ -1,7 +1,7 @@
 //! Names of options: one spelling, and the synonyms that are read.
 
-/// Hyphen and underscore are equal, and so are cases.
-pub(crate) fn canonical(name: &str) -> String {
+/// Writes a name as the documentation spells it: hyphen and underscore are equal, and so are cases.
+pub fn canonical(name: &str) -> String {
     name.trim().to_ascii_lowercase().replace('-', "_")
 }
 

@@ -8,16 +8,6 @@ use datafusion_common::Result;
 
 use crate::options::name::{canonical, quoted};
 
-/// What happens to a row that has a NULL among its arguments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
-pub enum NullInput {
-    /// The row is not sent; its result is NULL.
-    #[default]
-    Skip,
-    /// The row is sent as it is.
-    Send,
-}
-
 /// Declares an option whose values are words.
 macro_rules! words {
     ($(#[$doc:meta])* $name:ident {
@@ -104,24 +94,15 @@ words! {
     }
 }
 
-impl fmt::Display for NullInput {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            NullInput::Skip => "skip",
-            NullInput::Send => "send",
-        })
-    }
-}
-
-impl FromStr for NullInput {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match canonical(text).as_str() {
-            "skip" => Ok(NullInput::Skip),
-            "send" => Ok(NullInput::Send),
-            _ => Err("accepted are 'skip', 'send'".into()),
-        }
+words! {
+    /// What happens to a row that has a NULL among its arguments.
+    #[derive(Default)]
+    NullInput {
+        /// The row is not sent; its result is NULL.
+        #[default]
+        Skip = "skip",
+        /// The row is sent as it is.
+        Send = "send",
     }
 }
 
@@ -258,5 +239,18 @@ impl OptionValue for Duration {
     }
     fn write(&self) -> String {
         humantime::format_duration(*self).to_string()
+    }
+}
+
+/// A limit that may be lifted.
+impl<T: OptionValue> OptionValue for Option<T> {
+    fn parse(text: &str) -> Result<Self, String> {
+        match text.trim().eq_ignore_ascii_case("none") {
+            true => Ok(None),
+            false => T::parse(text).map(Some),
+        }
+    }
+    fn write(&self) -> String {
+        self.as_ref().map_or_else(|| "none".to_owned(), T::write)
     }
 }

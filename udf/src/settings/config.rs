@@ -7,14 +7,13 @@ use datafusion_common::config::{ConfigEntry, ConfigExtension, ConfigOptions, Ext
 use datafusion_common::error::Result;
 
 use crate::adapt::any::AsyncFunction;
-use crate::contract::lookup::LOOKUP_GROUP;
-use crate::contract::table::TABLE_GROUP;
+use crate::adapt::tried::untried;
+use crate::contract::declaration::Declaration;
+use crate::contract::kind::Kind;
 use crate::error::CallError;
-use crate::options::words::NullInput;
-use crate::options::{CallOptions, DEFAULT_BATCH_SIZE};
-
-/// The group of session options that models listen to, beside that of functions.
-pub const MODEL_GROUP: &str = "ml_predict";
+use crate::options::CallOptions;
+use crate::options::name::canonical;
+use crate::settings::resolver::misfit;
 
 /// Whether independent neighbouring calls become one operator.
 const PARALLEL_CALLS: &str = "parallel_calls";
@@ -54,7 +53,8 @@ pub struct FarcallConfig {
     async_table: CallOptions,
     async_lookup: CallOptions,
     ml_predict: CallOptions,
-    functions: BTreeMap<String, CallOptions>,
+    /// What was set by function and option, in the order in which it was set.
+    functions: Vec<(String, CallOptions)>,
     /// The switches of the planner that are off.
     off: BTreeSet<&'static str>,
 }
@@ -66,16 +66,20 @@ impl Default for FarcallConfig {
             async_table: CallOptions::new(),
             async_lookup: CallOptions::new(),
             ml_predict: CallOptions::new(),
-            functions: BTreeMap::new(),
+            functions: Vec::new(),
             off: BTreeSet::new(),
         }
     }
 }
 
 /// One option by its place: what a key below `farcall.` means.
-enum Place<'a> {
-    Group(&'a mut CallOptions, &'a str),
-    Switch(&'a mut BTreeSet<&'static str>, &'static str),
+enum Place<'k> {
+    /// An option of all functions of a kind.
+    Group(Kind, &'k str),
+    /// An option of one function.
+    Function(&'k str, &'k str),
+    /// A switch of the planner.
+    Switch(&'static str),
 }
 
 impl FarcallConfig {
@@ -89,41 +93,38 @@ impl FarcallConfig {
         !self.off.contains(PARALLEL_CALLS)
     }
 
-    /// Resolves the options of one call, from the widest level to the narrowest.
+    /// Returns the groups that calls of a kind listen to, the widest first.
+    pub(super) fn groups(&self, kind: Kind) -> Vec<&CallOptions> {
+        match kind {
+            Kind::Scalar => vec![&self.async_scalar],
+            Kind::Table => vec![&self.async_table],
+            Kind::Lookup => vec![&self.async_lookup],
+            Kind::Model => vec![&self.async_scalar, &self.ml_predict],
+        }
+    }
+
+    /// Returns what `farcall.function.*` says of a function.
     ///
-    /// Default < session (`async_scalar`, then the function's own group, `ml_predict` for a model;
-    /// `async_lookup` alone for a lookup, `async_table` alone for a table function) < function, model or table < `farcall.function.<name>` < call.
-    pub fn resolve(&self, function: &AsyncFunction, call: &CallOptions) -> CallOptions {
-        let declaration = function.declaration();
-        let is_lookup = declaration.option_group() == Some(LOOKUP_GROUP);
-        let mut options = match declaration.option_group() {
-            Some(LOOKUP_GROUP) => self.async_lookup.clone(),
-            Some(TABLE_GROUP) => self.async_table.clone(),
-            _ => self.async_scalar.clone(),
-        };
-        if declaration.option_group() == Some(MODEL_GROUP) {
-            options = options.overlay(&self.ml_predict);
-        }
-        options = options.overlay(declaration.options());
-        // A function and its `try_` form are set together.
+    /// A name and its aliases, a function and its `try_` form are one function. Of several values
+    /// the last that was set holds, but what is set of `f` by that form's own names holds for it.
+    pub(super) fn of_function(&self, function: &AsyncFunction) -> CallOptions {
+        let own = function.declaration();
         let plain = function.tried().unwrap_or(function).declaration();
-        let mut names = [declaration, plain].into_iter().flat_map(|declaration| {
-            std::iter::once(declaration.name())
-                .chain(declaration.aliases().iter().map(String::as_str))
-        });
-        if let Some(own) = names.find_map(|name| self.functions.get(name)) {
-            options = options.overlay(own);
-        }
-        options = options.overlay(call);
-        if !function.is_row_wise() {
-            let rows = options.batch_size_or(DEFAULT_BATCH_SIZE).min(declaration.max_rows());
-            options = options.with_max_batch_size(rows);
-        }
-        if is_lookup {
-            // NULL equals nothing, whatever a store would find for it.
-            options = options.with_null_input(NullInput::Skip);
-        }
-        options
+        let is_of = |declaration: &Declaration, name: &str| {
+            declaration.name() == name || declaration.aliases().iter().any(|alias| alias == name)
+        };
+        let is_own = |name: &str| is_of(own, name);
+        let is_other =
+            |name: &str| is_of(plain, name) || untried(name).is_some_and(|name| is_of(plain, name));
+        let others = self.functions.iter().filter(|(name, _)| !is_own(name) && is_other(name));
+        let owns = self.functions.iter().filter(|(name, _)| is_own(name));
+        others.chain(owns).fold(CallOptions::new(), |all, (_, option)| all.overlay(option))
+    }
+
+    /// Returns what `farcall.function.*` says under one name.
+    pub(super) fn of_name(&self, name: &str) -> CallOptions {
+        let named = self.functions.iter().filter(|(known, _)| known == name);
+        named.fold(CallOptions::new(), |all, (_, option)| all.overlay(option))
     }
 
     /// Returns what was set, by the names that SET takes.
@@ -132,7 +133,7 @@ impl FarcallConfig {
             ("async_scalar".to_owned(), &self.async_scalar),
             ("async_table".to_owned(), &self.async_table),
             ("async_lookup".to_owned(), &self.async_lookup),
-            (MODEL_GROUP.to_owned(), &self.ml_predict),
+            ("ml_predict".to_owned(), &self.ml_predict),
         ];
         let functions = self.functions.iter();
         let functions = functions.map(|(name, options)| (format!("function.{name}"), options));
@@ -150,53 +151,76 @@ impl FarcallConfig {
     /// # Errors
     /// [`CallError::BadOption`] for an option or a group that does not exist.
     pub fn reset(&mut self, key: &str) -> Result<()> {
-        match canonical(key).as_str() {
-            "async_scalar" => self.async_scalar = CallOptions::new(),
-            "async_table" => self.async_table = CallOptions::new(),
-            "async_lookup" => self.async_lookup = CallOptions::new(),
-            MODEL_GROUP => self.ml_predict = CallOptions::new(),
-            _ => match self.place(key)? {
-                Place::Switch(off, name) => {
-                    off.remove(name);
-                }
-                Place::Group(options, name) => {
-                    if !options.unset(name) {
-                        // Setting it to anything says which options there are.
-                        options.set(name, "").map_err(|error| full_key(key, error))?;
-                    }
-                }
-            },
+        if let Some(kind) = group_kind(key) {
+            *self.group(kind) = CallOptions::new();
+            return Ok(());
         }
-        self.functions.retain(|_, options| *options != CallOptions::new());
-        Ok(())
+        let name = match place(key)? {
+            Place::Switch(name) => {
+                self.off.remove(name);
+                return Ok(());
+            }
+            Place::Group(kind, name) => {
+                self.group(kind).unset(name);
+                name
+            }
+            Place::Function(function, name) => {
+                self.forget(function, name);
+                name
+            }
+        };
+        match CallOptions::is_option(name) {
+            true => Ok(()),
+            // Setting it to anything says which options there are.
+            false => Ok(CallOptions::new().set(name, "").map_err(|error| full_key(key, error))?),
+        }
     }
 
-    fn place<'a>(&'a mut self, key: &'a str) -> Result<Place<'a>, CallError> {
-        let Some((group, name)) = key.split_once('.') else {
-            return Err(no_such(key));
-        };
-        let group = match canonical(group).as_str() {
-            "async_scalar" => &mut self.async_scalar,
-            "async_table" => &mut self.async_table,
-            "async_lookup" => &mut self.async_lookup,
-            MODEL_GROUP => &mut self.ml_predict,
-            "planner" => {
-                let name = canonical(name);
-                let switch = SWITCHES.iter().find(|(known, _)| *known == name);
-                let (switch, _) = switch.ok_or_else(|| no_such(key))?;
-                return Ok(Place::Switch(&mut self.off, switch));
-            }
-            "function" => {
-                // A function's name may hold dots, an option's may not.
-                let Some((function, name)) = name.rsplit_once('.') else {
-                    return Err(no_such(key));
-                };
-                let options = self.functions.entry(function.to_owned()).or_default();
-                return Ok(Place::Group(options, name));
-            }
-            _ => return Err(no_such(key)),
-        };
-        Ok(Place::Group(group, name))
+    fn group(&mut self, kind: Kind) -> &mut CallOptions {
+        match kind {
+            Kind::Scalar => &mut self.async_scalar,
+            Kind::Table => &mut self.async_table,
+            Kind::Lookup => &mut self.async_lookup,
+            Kind::Model => &mut self.ml_predict,
+        }
+    }
+
+    /// Forgets what was set of an option by this name of a function.
+    fn forget(&mut self, function: &str, option: &str) {
+        self.functions.retain(|(name, options)| name != function || options.get(option).is_none());
+    }
+}
+
+/// Returns the functions of a group of options.
+fn group_kind(group: &str) -> Option<Kind> {
+    match canonical(group).as_str() {
+        "async_scalar" => Some(Kind::Scalar),
+        "async_table" => Some(Kind::Table),
+        "async_lookup" => Some(Kind::Lookup),
+        "ml_predict" => Some(Kind::Model),
+        _ => None,
+    }
+}
+
+fn place(key: &str) -> Result<Place<'_>, CallError> {
+    let Some((group, name)) = key.split_once('.') else {
+        return Err(no_such(key));
+    };
+    if let Some(kind) = group_kind(group) {
+        return Ok(Place::Group(kind, name));
+    }
+    match canonical(group).as_str() {
+        "planner" => {
+            let name = canonical(name);
+            let switch = SWITCHES.iter().find(|(known, _)| *known == name);
+            switch.map(|(known, _)| Place::Switch(known)).ok_or_else(|| no_such(key))
+        }
+        // A function's name may hold dots, an option's may not.
+        "function" => match name.rsplit_once('.') {
+            Some((function, name)) => Ok(Place::Function(function, name)),
+            None => Err(no_such(key)),
+        },
+        _ => Err(no_such(key)),
     }
 }
 
@@ -218,14 +242,26 @@ impl ExtensionOptions for FarcallConfig {
     }
 
     fn set(&mut self, key: &str, value: &str) -> Result<()> {
-        match self.place(key)? {
-            Place::Group(options, name) => {
-                options.set(name, value).map_err(|error| full_key(key, error))?;
+        let named = |error| full_key(key, error);
+        match place(key)? {
+            Place::Group(kind, name) => {
+                let mut option = CallOptions::new();
+                option.set(name, value).map_err(named)?;
+                if let Some((_, why)) = misfit(kind, &option) {
+                    return Err(bad(key, why).into());
+                }
+                *self.group(kind) = self.group(kind).overlay(&option);
             }
-            Place::Switch(off, name) => {
+            Place::Function(function, name) => {
+                let mut option = CallOptions::new();
+                option.set(name, value).map_err(named)?;
+                self.forget(function, name);
+                self.functions.push((function.to_owned(), option));
+            }
+            Place::Switch(name) => {
                 match value.trim().to_ascii_lowercase().as_str() {
-                    "true" => off.remove(name),
-                    "false" => off.insert(name),
+                    "true" => self.off.remove(name),
+                    "false" => self.off.insert(name),
                     _ => {
                         let message = format!(
                             "value '{value}' is not accepted, accepted are 'true', 'false'"
@@ -244,7 +280,7 @@ impl ExtensionOptions for FarcallConfig {
             ("async_table", &self.async_table, true),
             ("async_lookup", &self.async_lookup, true),
             // Its options have no default of their own: unset, those of `async_scalar` hold.
-            (MODEL_GROUP, &self.ml_predict, false),
+            ("ml_predict", &self.ml_predict, false),
         ];
         let mut entries = Vec::new();
         for (group, options, with_defaults) in groups {
@@ -258,7 +294,12 @@ impl ExtensionOptions for FarcallConfig {
                 });
             }
         }
-        for (function, options) in &self.functions {
+        let mut functions: BTreeMap<&str, CallOptions> = BTreeMap::new();
+        for (function, option) in &self.functions {
+            let options = functions.entry(function).or_default();
+            *options = options.overlay(option);
+        }
+        for (function, options) in functions {
             for (name, value) in options.entries() {
                 let description = CallOptions::TABLE.iter().find(|info| info.name == name);
                 entries.push(ConfigEntry {
@@ -275,10 +316,6 @@ impl ExtensionOptions for FarcallConfig {
         }));
         entries
     }
-}
-
-fn canonical(name: &str) -> String {
-    name.trim().to_ascii_lowercase().replace('-', "_")
 }
 
 fn bad(key: &str, message: String) -> CallError {
@@ -306,13 +343,7 @@ fn full_key(key: &str, error: CallError) -> CallError {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Duration;
-
-    use arrow::datatypes::DataType;
     use datafusion_execution::config::SessionConfig;
-
-    use crate::{ArgBatch, AsyncBatchFunction, BatchAnswer, CallContext, Declaration, async_fn};
 
     use super::*;
 
@@ -325,59 +356,7 @@ mod tests {
         let of = |config: &SessionConfig| {
             FarcallConfig::of(config.options()).async_scalar.buffer_capacity()
         };
-        assert_eq!((of(&clone), of(&config)), (7, 8));
-    }
-
-    #[test]
-    fn narrower_levels_win_in_the_documented_order() {
-        let mut config = FarcallConfig::default();
-        let resolved = |config: &FarcallConfig, declared: usize, call: usize| {
-            let set = |rows: usize| match rows {
-                0 => CallOptions::new(),
-                rows => CallOptions::new().with_buffer_capacity(rows),
-            };
-            config.resolve(&model("m", set(declared)), &set(call)).buffer_capacity()
-        };
-        assert_eq!(resolved(&config, 0, 0), 100);
-        config.set("async_scalar.buffer_capacity", "1").unwrap();
-        assert_eq!(resolved(&config, 0, 0), 1);
-        config.set("ml_predict.buffer_capacity", "2").unwrap();
-        assert_eq!(resolved(&config, 0, 0), 2);
-        assert_eq!(resolved(&config, 3, 0), 3);
-        config.set("function.m.buffer_capacity", "4").unwrap();
-        assert_eq!(resolved(&config, 3, 0), 4);
-        assert_eq!(resolved(&config, 3, 5), 5);
-    }
-
-    #[test]
-    fn a_function_does_not_listen_to_the_group_of_models() {
-        let mut config = FarcallConfig::default();
-        config.set("ml_predict.timeout", "1s").unwrap();
-        let options = config.resolve(&row_wise(), &CallOptions::new());
-        assert_eq!(options.timeout(), Duration::from_secs(180));
-    }
-
-    #[test]
-    fn a_batch_function_has_32_rows_unless_somebody_says_otherwise() {
-        let mut config = FarcallConfig::default();
-        let rows = |config: &FarcallConfig, function: &AsyncFunction| {
-            config.resolve(function, &CallOptions::new()).max_batch_size()
-        };
-        let batch = model("m", CallOptions::new());
-        assert_eq!((rows(&config, &batch), rows(&config, &row_wise())), (32, 1));
-        config.set("async_scalar.max_batch_size", "64").unwrap();
-        assert_eq!(rows(&config, &batch), 64);
-    }
-
-    #[test]
-    fn a_function_is_found_by_its_alias() {
-        let mut config = FarcallConfig::default();
-        config.set("function.rate.timeout", "1s").unwrap();
-        let declaration =
-            Declaration::new("score", vec![DataType::Utf8], DataType::Utf8).with_aliases(["rate"]);
-        let function = AsyncFunction::batch(Silent(declaration));
-        let options = config.resolve(&function, &CallOptions::new());
-        assert_eq!(options.timeout(), Duration::from_secs(1));
+        assert_eq!((of(&clone), of(&config)), (Some(7), Some(8)));
     }
 
     #[test]
@@ -390,6 +369,14 @@ mod tests {
             ("colour", "1", ["farcall.colour", "'farcall.planner.parallel_calls'"]),
             ("function.timeout", "1s", ["farcall.function.timeout", "<name>"]),
             ("planner.parallel_calls", "maybe", ["parallel_calls", "'true', 'false'"]),
+            ("function.f.colour", "red", ["farcall.function.f.colour", "'max_batch_size'"]),
+            ("function.f.timeout", "30", ["farcall.function.f.timeout", "needs a unit"]),
+            ("async_lookup.null_input", "send", ["farcall.async_lookup.null_input", "'skip'"]),
+            (
+                "async_scalar.retry_predicate",
+                "lookup_miss",
+                ["farcall.async_scalar.retry_predicate", "is for lookup tables"],
+            ),
         ] {
             let error = config.set(key, value).unwrap_err();
             assert!(matches!(
@@ -399,8 +386,7 @@ mod tests {
             let error = error.to_string();
             assert!(messages.iter().all(|message| error.contains(message)), "{error}");
         }
-        let timeout = config.resolve(&row_wise(), &CallOptions::new());
-        assert_eq!(timeout, CallOptions::new());
+        assert_eq!(config, FarcallConfig::default());
     }
 
     #[test]
@@ -436,34 +422,5 @@ mod tests {
         assert_eq!(value("farcall.ml_predict.timeout"), None);
         assert_eq!(value("farcall.function.f.mode").as_deref(), Some("sync"));
         assert_eq!(value("farcall.planner.parallel_calls").as_deref(), Some("true"));
-    }
-
-    fn row_wise() -> AsyncFunction {
-        async_fn("f", |x: i64| async move { Ok::<i64, CallError>(x) }).into()
-    }
-
-    fn model(name: &str, options: CallOptions) -> AsyncFunction {
-        let declaration = Declaration::new(name, vec![DataType::Utf8], DataType::Utf8)
-            .with_option_group(MODEL_GROUP)
-            .with_options(options);
-        AsyncFunction::batch(Silent(declaration))
-    }
-
-    #[derive(Debug)]
-    struct Silent(Declaration);
-
-    #[async_trait::async_trait]
-    impl AsyncBatchFunction for Silent {
-        fn declaration(&self) -> &Declaration {
-            &self.0
-        }
-
-        async fn eval_batch(
-            &self,
-            args: ArgBatch,
-            _: &CallContext,
-        ) -> Result<BatchAnswer, CallError> {
-            Ok(BatchAnswer::new(Arc::clone(args.column(0))))
-        }
     }
 }

@@ -1,3 +1,6 @@
 //! What a session sets, and what holds for one call.
 
 pub mod config;
+pub(crate) mod level;
+pub(crate) mod resolved;
+mod resolver;

@@ -87,9 +87,7 @@ impl LookupConnector for PostgresConnector {
 
     fn provider(&self, table: &LookupDefinition) -> Result<Arc<dyn LookupProvider>> {
         let owner = Owner { kind: "lookup table", name: &table.name, provider: self.name() };
-        let set = table.call_options.entries().into_iter();
-        let window = set.clone().any(|(option, _)| option == "buffer_capacity");
-        let window = window.then(|| table.call_options.buffer_capacity());
+        let window = table.call_options.buffer_capacity();
         let options = PostgresOptions::parse(owner, &table.options, window)?;
         for (index, column) in table.schema.fields().iter().enumerate() {
             let name = column.name();
@@ -102,7 +100,7 @@ impl LookupConnector for PostgresConnector {
             }
         }
         // A request that finds no connection would wait within the time of its attempt.
-        let most = table.call_options.concurrency_limit().unwrap_or(usize::MAX);
+        let most = table.call_options.max_concurrency().flatten().unwrap_or(usize::MAX);
         let call_options = table.call_options.clone();
         let call_options = call_options.with_max_concurrency(most.min(options.pool_size));
         Ok(Arc::new(PostgresTable { table: table.clone(), options, call_options }))
@@ -151,7 +149,7 @@ impl LookupProvider for PostgresTable {
 
     fn scan(&self, query: &LookupQuery) -> Result<Option<Arc<dyn LookupScan>>> {
         let schema = self.table.schema.project(&query.columns)?;
-        let timeout = self.call_options.attempt_timeout();
-        Ok(Some(Arc::new(PostgresScan::new(self.source(query, &[]), schema, timeout))))
+        let options = self.call_options.clone();
+        Ok(Some(Arc::new(PostgresScan::new(self.source(query, &[]), schema, options))))
     }
 }

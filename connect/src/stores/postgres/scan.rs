@@ -7,7 +7,7 @@ use std::time::Duration;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{Schema, SchemaRef};
 use async_trait::async_trait;
-use farcall_udf::{CallError, FunctionContext, LookupScan};
+use farcall_udf::{CallError, CallOptions, FunctionContext, LookupScan};
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use tokio::time::Instant;
@@ -15,6 +15,7 @@ use tokio_postgres::RowStream;
 
 use super::pool::Connection;
 use super::source::{Opened, Rows, Source};
+use crate::common::options::attempt_timeout;
 
 /// Rows in a batch.
 const BATCH_ROWS: usize = 8192;
@@ -31,18 +32,19 @@ pub(crate) struct PostgresScan {
     source: Arc<Source>,
     /// The columns that are read.
     schema: SchemaRef,
-    attempt_timeout: Duration,
+    /// What the table says.
+    options: CallOptions,
 }
 
 impl PostgresScan {
     /// Makes what reads `columns` of a source that has no key.
-    pub(crate) fn new(source: Source, schema: Schema, attempt_timeout: Duration) -> Self {
-        Self { source: Arc::new(source), schema: Arc::new(schema), attempt_timeout }
+    pub(crate) fn new(source: Source, schema: Schema, options: CallOptions) -> Self {
+        Self { source: Arc::new(source), schema: Arc::new(schema), options }
     }
 
-    async fn begin(&self, ctx: &FunctionContext) -> Result<Reading, CallError> {
+    async fn begin(&self, ctx: &FunctionContext, timeout: Duration) -> Result<Reading, CallError> {
         let opened = Arc::new(self.source.open(ctx)?);
-        let deadline = Instant::now().checked_add(self.attempt_timeout);
+        let deadline = Instant::now().checked_add(timeout);
         let (mut connection, select) = self.source.connect(&opened, deadline).await?;
         let statement = connection.prepare(&select.sql).await?;
         let rows = connection.query(&statement, std::iter::empty::<i32>()).await?;
@@ -57,8 +59,9 @@ impl LookupScan for PostgresScan {
         &self,
         ctx: &FunctionContext,
     ) -> Result<BoxStream<'static, Result<RecordBatch, CallError>>, CallError> {
-        let (name, timeout) = (self.source.name().to_owned(), self.attempt_timeout);
-        let reading = in_time(&name, timeout, self.begin(ctx)).await?;
+        let name = self.source.name().to_owned();
+        let timeout = attempt_timeout(ctx, &name, &self.options)?;
+        let reading = in_time(&name, timeout, self.begin(ctx, timeout)).await?;
         let batches = futures::stream::try_unfold(reading, move |reading| {
             let name = name.clone();
             async move { in_time(&name, timeout, reading.next()).await }

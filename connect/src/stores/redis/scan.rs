@@ -2,6 +2,7 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array};
 use arrow::compute::take;
@@ -18,6 +19,7 @@ use super::classify::Failure;
 use super::decode::{Decoder, Rows};
 use super::find::{Found, find};
 use super::text;
+use crate::common::options::attempt_timeout;
 use crate::stores::redis::source::{Opened, Source};
 
 /// How many keys a step of SCAN looks at, those of other tables included.
@@ -66,6 +68,11 @@ impl LookupScan for RedisScan {
             seen: HashSet::new(),
             found: Names::default(),
             values_per_request: VALUES_PER_REQUEST,
+            attempt_timeout: attempt_timeout(
+                ctx,
+                self.source.name(),
+                &self.source.table.call_options,
+            )?,
         };
         let steps = stream::try_unfold(walk, |mut walk| async move {
             let step = walk.step().await?;
@@ -94,6 +101,7 @@ struct Walk {
     /// The names whose values were not read yet.
     found: Names,
     values_per_request: usize,
+    attempt_timeout: Duration,
 }
 
 /// Names of Redis keys, and the columns of the table's key that they are made of.
@@ -149,7 +157,7 @@ impl Walk {
     }
 
     async fn in_time<T>(&self, request: impl Future<Output = T>) -> Result<T, CallError> {
-        let timeout = self.source.table.call_options.attempt_timeout();
+        let timeout = self.attempt_timeout;
         match tokio::time::timeout(timeout, request).await {
             Ok(outcome) => Ok(outcome),
             Err(_) => {

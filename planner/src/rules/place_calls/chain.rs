@@ -10,6 +10,8 @@ use datafusion_expr::expr_rewriter::unalias;
 use datafusion_expr::{Expr, LogicalPlan, Projection, and, ident};
 
 use super::rise;
+use farcall_udf::FarcallConfig;
+
 use crate::calls::{Names, find_call, has_call, is_volatile, may_be_repeated};
 use crate::guard::{Guard, is_true};
 use crate::logical::{AsyncCalc, CallColumn};
@@ -26,11 +28,30 @@ pub(super) struct Chain {
 
 /// How far a run is taken apart.
 #[derive(Debug, Clone, Copy)]
-struct Reach {
+struct Reach<'c> {
     /// Whether filters on calls are part of it.
     filters: bool,
     /// Whether it goes on below nodes that drop no row.
-    through: bool,
+    through: Option<&'c FarcallConfig>,
+}
+
+/// What becomes of a row where a call waits for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Copies<'c> {
+    /// It is there once at most.
+    One,
+    /// It may be there several times: a call is made once for all of them if its options say so.
+    Several(&'c FarcallConfig),
+}
+
+impl Copies<'_> {
+    /// Says whether a step may be made further up.
+    pub(super) fn let_wait(self, step: &Step) -> bool {
+        match self {
+            Self::One => step.may_wait(),
+            Self::Several(config) => step.may_be_repeated(config),
+        }
+    }
 }
 
 pub(super) enum Step {
@@ -70,10 +91,10 @@ impl Step {
     ///
     /// A call must cost one request for all of them, which the memo of the query sees to, and what
     /// it reads must be equal in all.
-    pub(super) fn may_be_repeated(&self) -> bool {
+    pub(super) fn may_be_repeated(&self, config: &FarcallConfig) -> bool {
         match self {
             Step::Call(CallColumn { call, guard, name: _ }) => {
-                may_be_repeated(call) && !guard.as_ref().is_some_and(is_volatile)
+                may_be_repeated(call, config) && !guard.as_ref().is_some_and(is_volatile)
             }
             Step::Filter(predicate) => !is_volatile(predicate),
         }
@@ -92,15 +113,15 @@ impl Step {
 impl Chain {
     /// Takes apart what stands at a node, with filters on calls or down to the first of them.
     pub(super) fn below(plan: &Arc<LogicalPlan>, filters: bool) -> Result<Self> {
-        Self::take(plan, Reach { filters, through: false })
+        Self::take(plan, Reach { filters, through: None })
     }
 
     /// Takes apart what stands at a node, filters included, and goes on below nodes that drop no row.
-    pub(super) fn through(plan: &Arc<LogicalPlan>) -> Result<Self> {
-        Self::take(plan, Reach { filters: true, through: true })
+    pub(super) fn through(plan: &Arc<LogicalPlan>, config: &FarcallConfig) -> Result<Self> {
+        Self::take(plan, Reach { filters: true, through: Some(config) })
     }
 
-    fn take(plan: &Arc<LogicalPlan>, reach: Reach) -> Result<Self> {
+    fn take(plan: &Arc<LogicalPlan>, reach: Reach<'_>) -> Result<Self> {
         let end = || Self {
             outputs: columns(plan.schema()).collect(),
             steps: Vec::new(),
@@ -130,7 +151,10 @@ impl Chain {
             }
             plan_below => {
                 let Some(calc) = AsyncCalc::find(plan_below) else {
-                    let chain = if reach.through { rise::through(plan_below)? } else { None };
+                    let chain = match reach.through {
+                        Some(config) => rise::through(plan_below, config)?,
+                        None => None,
+                    };
                     return Ok(chain.unwrap_or_else(end));
                 };
                 let mut chain = Self::take(calc.input(), reach)?;

@@ -7,6 +7,8 @@ use datafusion_common::{Column, Result};
 use datafusion_expr::utils::split_conjunction;
 use datafusion_expr::{Expr, Filter, Limit, LogicalPlan, Projection, Sort, Unnest};
 
+use farcall_udf::FarcallConfig;
+
 use super::Session;
 use super::chain::{Chain, Step};
 use super::join::defer_join;
@@ -20,7 +22,7 @@ use crate::rewrite::filter;
 /// Moves calls above a node that drops rows and does not read their results.
 pub(super) fn defer(
     plan: LogicalPlan,
-    session: Session,
+    session: Session<'_>,
     names: &mut Names,
 ) -> Result<Transformed<LogicalPlan>> {
     match plan {
@@ -28,10 +30,10 @@ pub(super) fn defer(
         LogicalPlan::Sort(sort) if sort.fetch.is_some() => defer_top_k(sort),
         LogicalPlan::Filter(filter) => defer_filter(filter, session),
         LogicalPlan::Join(join) => defer_join(join, session, names),
-        LogicalPlan::Unnest(unnest) if session.dedup => defer_unnest(unnest),
+        LogicalPlan::Unnest(unnest) => defer_unnest(unnest, session.config),
         plan => {
             let deferred = match AsyncLookupJoin::find(&plan) {
-                Some(join) => defer_lookup(join, session.dedup, names)?,
+                Some(join) => defer_lookup(join, session.config, names)?,
                 None => None,
             };
             Ok(deferred.map_or_else(|| Transformed::no(plan), Transformed::yes))
@@ -65,12 +67,12 @@ pub(super) fn defer_top_k(sort: Sort) -> Result<Transformed<LogicalPlan>> {
 }
 
 /// Moves calls above the unnesting of lists that they do not make: a row whose list is empty vanishes.
-fn defer_unnest(unnest: Unnest) -> Result<Transformed<LogicalPlan>> {
+fn defer_unnest(unnest: Unnest, config: &FarcallConfig) -> Result<Transformed<LogicalPlan>> {
     let schema = unnest.input.schema();
     let chain = Chain::below(&unnest.input, false)?;
     let lists: Vec<Expr> = unnest.exec_columns.iter().cloned().map(Expr::Column).collect();
     let lists = chain.write_all(&lists, schema)?;
-    let Some((input, above)) = chain.split(&lists, Step::may_be_repeated)? else {
+    let Some((input, above)) = chain.split(&lists, |step| step.may_be_repeated(config))? else {
         return Ok(Transformed::no(LogicalPlan::Unnest(unnest)));
     };
     let outputs = unnest.schema.columns().into_iter().zip(&unnest.dependency_indices);
@@ -97,7 +99,7 @@ fn defer_unnest(unnest: Unnest) -> Result<Transformed<LogicalPlan>> {
 }
 
 /// Moves calls above the first condition that does not read them, and what reads them with them.
-fn defer_filter(node: Filter, session: Session) -> Result<Transformed<LogicalPlan>> {
+fn defer_filter(node: Filter, session: Session<'_>) -> Result<Transformed<LogicalPlan>> {
     if session.waits
         && let Some(plan) = test_last(&node, session)?
     {
@@ -129,8 +131,8 @@ fn defer_filter(node: Filter, session: Session) -> Result<Transformed<LogicalPla
 /// no row as well; `None` if none may.
 ///
 /// A condition that may fail stays behind those on calls, which keep it from rows.
-fn test_last(node: &Filter, session: Session) -> Result<Option<LogicalPlan>> {
-    let chain = Chain::through(&node.input)?;
+fn test_last(node: &Filter, session: Session<'_>) -> Result<Option<LogicalPlan>> {
+    let chain = Chain::through(&node.input, session.config)?;
     if !chain.has_filter() {
         return Ok(None);
     }

@@ -8,8 +8,10 @@ use datafusion_common::{DFSchema, Dependency, JoinType, NullEquality, Result};
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, Join, LogicalPlan, Operator, binary_expr};
 
+use farcall_udf::FarcallConfig;
+
 use super::Session;
-use super::chain::{Above, Chain, Step};
+use super::chain::{Above, Chain, Copies};
 use super::pairs::test_pairs;
 use crate::calls::Names;
 use crate::fallible::may_fail;
@@ -17,7 +19,7 @@ use crate::fallible::may_fail;
 /// Moves the calls of the sides whose rows a join keeps or drops above it.
 pub(super) fn defer_join(
     join: Join,
-    session: Session,
+    session: Session<'_>,
     names: &mut Names,
 ) -> Result<Transformed<LogicalPlan>> {
     let schema = Arc::clone(&join.schema);
@@ -28,7 +30,7 @@ pub(super) fn defer_join(
         JoinType::LeftSemi | JoinType::LeftAnti => of_left,
         _ => of_left.with(of_right),
     };
-    let joined = test_pairs(join, session.dedup, names)?;
+    let joined = test_pairs(join, session.config, names)?;
     if above.is_nothing() {
         return Ok(joined);
     }
@@ -39,18 +41,18 @@ pub(super) fn defer_join(
 fn defer_side(
     join: Join,
     left: bool,
-    session: Session,
+    session: Session<'_>,
     names: &mut Names,
 ) -> Result<(Join, Above)> {
     let nothing = Above::nothing(if left { &join.left } else { &join.right }.schema());
-    let Some(may_wait) = what_may_wait(&join, left, session.dedup) else {
+    let Some(copies) = what_may_wait(&join, left, session.config) else {
         return Ok((join, nothing));
     };
     let flag = may_miss(join.join_type, left).then(|| names.next());
     // A row that a filter drops must not be missing above an outer join, but unmatched.
     let filters = match flag {
         Some(_) => Filters::Stay,
-        None if session.waits => Filters::Through,
+        None if session.waits => Filters::Through(session.config),
         None => Filters::Taken,
     };
     let mut side = Side::of(&join, left, filters, flag.as_deref(), names)?;
@@ -60,7 +62,9 @@ fn defer_side(
     }
     let read = side.read();
     let Side { chain, keys, condition } = side;
-    let Some((input, above)) = chain.split(&read, may_wait)? else { return Ok((join, nothing)) };
+    let Some((input, above)) = chain.split(&read, |step| copies.let_wait(step))? else {
+        return Ok((join, nothing));
+    };
     let above = match &flag {
         Some(flag) => above.where_present(flag),
         None => above,
@@ -81,14 +85,14 @@ fn defer_side(
 }
 
 /// What becomes of the filters on calls of a side.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Filters {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Filters<'c> {
     /// They stay, and what is below them.
     Stay,
     /// They are taken.
     Taken,
     /// They are taken, those below nodes that drop no row as well.
-    Through,
+    Through(&'c FarcallConfig),
 }
 
 /// One side of a join, taken apart, and what the join reads, written in the columns of its base.
@@ -105,7 +109,7 @@ impl Side {
     pub(super) fn of(
         join: &Join,
         left: bool,
-        filters: Filters,
+        filters: Filters<'_>,
         flag: Option<&str>,
         names: &mut Names,
     ) -> Result<Self> {
@@ -114,7 +118,7 @@ impl Side {
         let chain = match filters {
             Filters::Stay => Chain::below(side, false)?,
             Filters::Taken => Chain::below(side, true)?,
-            Filters::Through => Chain::through(side)?,
+            Filters::Through(config) => Chain::through(side, config)?,
         };
         let chain = chain.apart_from(other.schema(), names)?;
         let chain = match flag {
@@ -181,11 +185,11 @@ fn may_miss(join_type: JoinType, left: bool) -> bool {
     }
 }
 
-/// Says which steps of a side may wait for the join; `None` if none may: no row of it is dropped.
-fn what_may_wait(join: &Join, left: bool, dedup: bool) -> Option<fn(&Step) -> bool> {
+/// Says what becomes of the rows of a side above the join; `None` if no row of it is dropped.
+fn what_may_wait<'c>(join: &Join, left: bool, config: &'c FarcallConfig) -> Option<Copies<'c>> {
     match join.join_type {
-        JoinType::LeftSemi | JoinType::LeftAnti => left.then_some(Step::may_wait),
-        JoinType::RightSemi | JoinType::RightAnti => (!left).then_some(Step::may_wait),
+        JoinType::LeftSemi | JoinType::LeftAnti => left.then_some(Copies::One),
+        JoinType::RightSemi | JoinType::RightAnti => (!left).then_some(Copies::One),
         JoinType::LeftMark | JoinType::RightMark => None,
         JoinType::Left if left => None,
         JoinType::Right if !left => None,
@@ -193,8 +197,8 @@ fn what_may_wait(join: &Join, left: bool, dedup: bool) -> Option<fn(&Step) -> bo
             let other = if left { &join.right } else { &join.left };
             let keys = join.on.iter().map(|(l, r)| if left { r } else { l });
             match is_unique(other.schema(), keys, join.null_equality) {
-                true => Some(Step::may_wait),
-                false => dedup.then_some(Step::may_be_repeated),
+                true => Some(Copies::One),
+                false => Some(Copies::Several(config)),
             }
         }
     }

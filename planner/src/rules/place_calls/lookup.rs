@@ -6,24 +6,26 @@ use std::sync::Arc;
 use datafusion_common::{DFSchema, Result};
 use datafusion_expr::{Expr, LogicalPlan, UserDefinedLogicalNodeCore};
 
-use super::chain::{Chain, Step};
+use farcall_udf::FarcallConfig;
+
+use super::chain::{Chain, Copies};
 use crate::calls::Names;
 use crate::logical::{AsyncLookupJoin, LookupColumn, LookupJoinType};
 
 /// Moves calls above a lookup join that drops rows and does not read their results.
 ///
-/// The calls that make its keys, its list and what its condition reads stay. `dedup` says whether
+/// The calls that make its keys, its list and what its condition reads stay. `config` says which
 /// equal calls are made once at run time.
 pub(super) fn defer_lookup(
     join: &AsyncLookupJoin,
-    dedup: bool,
+    config: &FarcallConfig,
     names: &mut Names,
 ) -> Result<Option<LogicalPlan>> {
-    let may_wait: fn(&Step) -> bool = match join.join_type() {
-        LookupJoinType::Semi | LookupJoinType::Anti => Step::may_wait,
+    let copies = match join.join_type() {
+        LookupJoinType::Semi | LookupJoinType::Anti => Copies::One,
         // A row may have several matches.
-        LookupJoinType::Inner if dedup => Step::may_be_repeated,
-        LookupJoinType::Inner | LookupJoinType::Left => return Ok(None),
+        LookupJoinType::Inner => Copies::Several(config),
+        LookupJoinType::Left => return Ok(None),
     };
     let rows = join.input().schema();
     let list = rows.index_of_column(join.found())?;
@@ -38,7 +40,9 @@ pub(super) fn defer_lookup(
     let condition = join.condition().map(|condition| chain.write(condition, rows)).transpose()?;
     let read: Vec<Expr> =
         [Expr::Column(column.clone())].into_iter().chain(condition.clone()).collect();
-    let Some((input, above)) = chain.split(&read, may_wait)? else { return Ok(None) };
+    let Some((input, above)) = chain.split(&read, |step| copies.let_wait(step))? else {
+        return Ok(None);
+    };
     let mut outputs = above.outputs().to_vec();
     outputs.remove(list);
     if join.join_type().gives_columns() {

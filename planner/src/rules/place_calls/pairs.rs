@@ -6,7 +6,9 @@ use datafusion_common::tree_node::Transformed;
 use datafusion_common::{Column, JoinType, Result};
 use datafusion_expr::{ExprSchemable, Join, LogicalPlan};
 
-use super::chain::{Above, Chain, Step};
+use farcall_udf::FarcallConfig;
+
+use super::chain::{Above, Chain};
 use super::join::{Filters, Side, conditions};
 use crate::calls::Names;
 use crate::logical::ResolveOutput;
@@ -18,25 +20,25 @@ use crate::rules::split_join_condition::candidates::{
 /// Tests the rows of the other side of a semi, anti, mark or outer join where they have a partner.
 ///
 /// The filter becomes a condition of the join, and is evaluated as conditions with calls are: the
-/// rows that the join keeps are numbered, and resolved by what their candidates answer. `dedup` says
-/// whether equal calls are made once at run time, since a row may be a candidate of several.
+/// rows that the join keeps are numbered, and resolved by what their candidates answer. `config` says
+/// which equal calls are made once at run time, since a row may be a candidate of several.
 pub(super) fn test_pairs(
     join: Join,
-    dedup: bool,
+    config: &FarcallConfig,
     names: &mut Names,
 ) -> Result<Transformed<LogicalPlan>> {
     let Some(preserves_left) = preserves_left(join.join_type) else {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     };
     let side = if preserves_left { &join.right } else { &join.left };
-    if !dedup || counts_nulls(&join)? || !Chain::below(side, true)?.has_filter() {
+    if counts_nulls(&join)? || !Chain::below(side, true)?.has_filter() {
         return Ok(Transformed::no(LogicalPlan::Join(join)));
     }
     let (row_id, present, matched) = (names.next(), names.next(), names.next());
     let side = Side::of(&join, !preserves_left, Filters::Taken, Some(&present), names)?;
     let read = side.read();
     let Side { chain, keys, condition } = side;
-    let (other, above) = match chain.split(&read, Step::may_be_repeated)? {
+    let (other, above) = match chain.split(&read, |step| step.may_be_repeated(config))? {
         Some((other, above)) if above.has_filter() => (other, above),
         _ => return Ok(Transformed::no(LogicalPlan::Join(join))),
     };

@@ -31,6 +31,8 @@ use datafusion_expr::expr::WindowFunctionParams;
 use datafusion_expr::expr_rewriter::unalias;
 use datafusion_expr::{Aggregate, Expr, Join, LogicalPlan, Projection, Window};
 
+use farcall_udf::FarcallConfig;
+
 use super::chain::{Chain, Step, clashes};
 use super::join::{conditions, is_unique};
 use crate::calls::has_one_form;
@@ -38,16 +40,16 @@ use crate::fallible::may_fail;
 use crate::rewrite::columns;
 
 /// Takes a run apart that goes on below a node; `None` if it does not.
-pub(super) fn through(plan: &LogicalPlan) -> Result<Option<Chain>> {
+pub(super) fn through(plan: &LogicalPlan, config: &FarcallConfig) -> Result<Option<Chain>> {
     match plan {
-        LogicalPlan::Join(join) => through_join(join),
-        LogicalPlan::Aggregate(aggregate) => through_aggregate(aggregate),
-        LogicalPlan::Window(window) => through_window(window),
+        LogicalPlan::Join(join) => through_join(join, config),
+        LogicalPlan::Aggregate(aggregate) => through_aggregate(aggregate, config),
+        LogicalPlan::Window(window) => through_window(window, config),
         _ => Ok(None),
     }
 }
 
-fn through_join(join: &Join) -> Result<Option<Chain>> {
+fn through_join(join: &Join, config: &FarcallConfig) -> Result<Option<Chain>> {
     let (left, marks) = match join.join_type {
         JoinType::Left => (true, false),
         JoinType::LeftMark => (true, true),
@@ -56,7 +58,7 @@ fn through_join(join: &Join) -> Result<Option<Chain>> {
         _ => return Ok(None),
     };
     let (side, other) = if left { (&join.left, &join.right) } else { (&join.right, &join.left) };
-    let chain = Chain::through(side)?;
+    let chain = Chain::through(side, config)?;
     if chain.steps.is_empty() || shares_a_column(chain.base().schema(), other.schema()) {
         return Ok(None);
     }
@@ -72,7 +74,10 @@ fn through_join(join: &Join) -> Result<Option<Chain>> {
     }
     let of_other = join.on.iter().map(|(l, r)| if left { r } else { l });
     let once = marks || is_unique(other.schema(), of_other, join.null_equality);
-    let may_wait = if once { Step::may_wait } else { Step::may_be_repeated };
+    let may_wait = |step: &Step| match once {
+        true => step.may_wait(),
+        false => step.may_be_repeated(config),
+    };
     let Some((input, above)) = chain.split(&read, may_wait)? else { return Ok(None) };
     let (on, condition) = conditions(join, left, keys, condition);
     let (l, r) = match left {
@@ -98,12 +103,12 @@ fn through_join(join: &Join) -> Result<Option<Chain>> {
     Ok(Some(Chain { outputs, steps, base: Arc::new(LogicalPlan::Join(base)) }))
 }
 
-fn through_aggregate(aggregate: &Aggregate) -> Result<Option<Chain>> {
+fn through_aggregate(aggregate: &Aggregate, config: &FarcallConfig) -> Result<Option<Chain>> {
     let Aggregate { input, group_expr, aggr_expr, schema, .. } = aggregate;
     if group_expr.iter().any(|key| matches!(key, Expr::GroupingSet(_))) {
         return Ok(None);
     }
-    let chain = Chain::through(input)?;
+    let chain = Chain::through(input, config)?;
     let exprs: Vec<&Expr> = group_expr.iter().chain(aggr_expr).collect();
     let Some(read) = Read::of(&exprs, &chain, input.schema())? else { return Ok(None) };
     let keys = group_expr.iter().enumerate().filter_map(|(index, key)| {
@@ -114,7 +119,7 @@ fn through_aggregate(aggregate: &Aggregate) -> Result<Option<Chain>> {
     if keys.is_empty() {
         return Ok(None);
     }
-    let alike = Alike::of(&chain, |column| keys.contains_key(column));
+    let alike = Alike::of(&chain, config, |column| keys.contains_key(column));
     let Some((below, above)) = chain.split(&read.written, |step| alike.holds(step))? else {
         return Ok(None);
     };
@@ -140,9 +145,9 @@ fn through_aggregate(aggregate: &Aggregate) -> Result<Option<Chain>> {
     Ok(Some(Chain { outputs, steps, base: Arc::new(LogicalPlan::Aggregate(base)) }))
 }
 
-fn through_window(window: &Window) -> Result<Option<Chain>> {
+fn through_window(window: &Window, config: &FarcallConfig) -> Result<Option<Chain>> {
     let Window { input, window_expr, schema } = window;
-    let chain = Chain::through(input)?;
+    let chain = Chain::through(input, config)?;
     let exprs: Vec<&Expr> = window_expr.iter().collect();
     let Some(read) = Read::of(&exprs, &chain, input.schema())? else { return Ok(None) };
     let mut keys: Option<HashSet<Column>> = None;
@@ -160,7 +165,7 @@ fn through_window(window: &Window) -> Result<Option<Chain>> {
     if keys.is_empty() {
         return Ok(None);
     }
-    let alike = Alike::of(&chain, |column| keys.contains(column));
+    let alike = Alike::of(&chain, config, |column| keys.contains(column));
     let Some((below, above)) = chain.split(&read.written, |step| alike.holds(step))? else {
         return Ok(None);
     };
@@ -239,17 +244,18 @@ fn may_fail_on(expr: &Expr, chain: &Chain) -> bool {
 }
 
 /// Which steps of a run answer alike for all rows that have equal keys.
-struct Alike<F> {
+struct Alike<'c, F> {
+    config: &'c FarcallConfig,
     is_key: F,
     /// The results that may differ among such rows.
     differ: HashSet<String>,
     results: HashSet<String>,
 }
 
-impl<F: Fn(&Column) -> bool> Alike<F> {
-    fn of(chain: &Chain, is_key: F) -> Self {
+impl<'c, F: Fn(&Column) -> bool> Alike<'c, F> {
+    fn of(chain: &Chain, config: &'c FarcallConfig, is_key: F) -> Self {
         let results = chain.results().cloned().collect();
-        let mut alike = Self { is_key, differ: HashSet::new(), results };
+        let mut alike = Self { config, is_key, differ: HashSet::new(), results };
         for step in &chain.steps {
             if let Step::Call(column) = step
                 && !alike.holds(step)
@@ -265,7 +271,7 @@ impl<F: Fn(&Column) -> bool> Alike<F> {
             true => !self.differ.contains(&column.name),
             false => (self.is_key)(column),
         };
-        step.may_be_repeated() && step.exprs().flat_map(Expr::column_refs).all(known)
+        step.may_be_repeated(self.config) && step.exprs().flat_map(Expr::column_refs).all(known)
     }
 }
 

@@ -6,22 +6,24 @@ use datafusion_expr::utils::{
 };
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Join, JoinType, Operator, binary_expr};
 
+use farcall_udf::FarcallConfig;
+
 use crate::calls::{has_call, may_be_repeated};
 
 /// What a session says to the choice of keys.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Choice {
+pub(super) struct Choice<'c> {
     /// Whether keys are chosen at all.
     pub(super) on: bool,
-    /// Whether equal calls are made once at run time.
-    pub(super) dedup: bool,
+    /// Which equal calls are made once at run time.
+    pub(super) config: &'c FarcallConfig,
 }
 
 /// Leaves a join the keys that it should have.
 ///
 /// With a key that holds no call, those that do become conditions; without one, the first equality with a
 /// call is the key, be it one already or a condition, and the others become conditions.
-pub(super) fn choose_keys(join: Join, choice: Choice) -> Result<Join> {
+pub(super) fn choose_keys(join: Join, choice: Choice<'_>) -> Result<Join> {
     // A NULL in a key of NOT IN means more than in a condition.
     if !choice.on || join.null_aware {
         return Ok(join);
@@ -35,7 +37,7 @@ pub(super) fn choose_keys(join: Join, choice: Choice) -> Result<Join> {
         on.extend(dear.next());
     }
     for (l, r) in dear {
-        if choice.dedup && may_be_repeated(&l) && may_be_repeated(&r) {
+        if may_be_repeated(&l, choice.config) && may_be_repeated(&r, choice.config) {
             conditions.push(equal(l, r, join.null_equality));
             changed = true;
         } else {

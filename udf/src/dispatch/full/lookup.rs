@@ -45,8 +45,8 @@ impl FullLookup {
     /// Makes the lookups of a partition; `None` if its options want no whole table.
     ///
     /// # Errors
-    /// [`CallError::BadOption`] for a function that is no lookup table. A plan says so beforehand
-    /// ([`check_cache`](crate::check_cache)).
+    /// [`CallError::BadOption`] for a function that is no lookup table, which the resolver of options
+    /// refuses beforehand.
     pub(crate) fn new(
         scope: &Arc<QueryScope>,
         site: &Arc<CallSite>,

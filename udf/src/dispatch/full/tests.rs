@@ -23,6 +23,8 @@ use crate::dispatch::tests::{new_scope, scope_with};
 use crate::error::ErrorClass;
 use crate::options::CallOptions;
 use crate::options::words::{Cache, OnError};
+use crate::settings::config::FarcallConfig;
+use crate::settings::resolved::Resolved;
 use crate::testing::ScriptedFunction;
 
 #[tokio::test(start_paused = true)]
@@ -210,13 +212,11 @@ async fn a_function_is_no_table() {
     let (function, _) = ScriptedFunction::new("f").build();
     let scope = new_scope();
     let field = Arc::new(Field::new("f", DataType::Int64, true));
-    let site = scope.site(1, 0, &function, &full(), &field, &Arc::default());
+    let options = Resolved::of_call(&full());
+    let site = scope.site(1, 0, &function, &options, &field, &Arc::default());
     let error = FullLookup::new(&scope, &site, &[]).err().unwrap().to_string();
     let said = "bad option cache of f: 'full' is for lookup tables, accepted are 'none', 'partial'";
     assert_eq!(error, said);
-    let error = crate::check_cache(&function, &full()).unwrap_err().strip_backtrace();
-    let said = "f: option 'cache': 'full' is for lookup tables, accepted are 'none', 'partial'";
-    assert!(error.ends_with(said), "{error}");
 }
 
 #[test]
@@ -225,7 +225,7 @@ fn a_table_that_cannot_be_read_is_no_full_cache() {
     let query = LookupQuery { columns: vec![1], filters: vec![] };
     let said = |table: LookupTable| {
         let function = table.function(query.clone()).unwrap();
-        crate::check_cache(&function, &full()).unwrap_err().strip_backtrace()
+        FarcallConfig::default().resolve(&function, &full()).unwrap_err().strip_backtrace()
     };
     let tail = "cannot do; accepted are 'none', 'partial'";
     let by = "lookup table users: option 'cache': 'full' reads the table as a whole, which";

@@ -15,7 +15,6 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::contract::answer::RateHints;
-use crate::contract::declaration::Declaration;
 use crate::dispatch::clock::after;
 use crate::dispatch::limits::adaptive::Adaptive;
 use crate::dispatch::limits::queue::{Place, Priority, Queue};
@@ -23,7 +22,7 @@ use crate::dispatch::limits::quota::{Grant, LocalQuota, Quota};
 use crate::dispatch::limits::rate::Bucket;
 use crate::dispatch::limits::retry_budget::RetryBudget;
 use crate::error::{CallError, ErrorClass};
-use crate::options::CallOptions;
+use crate::settings::resolved::Resolved;
 
 /// How much of a function may be called, over everything in a runtime.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
@@ -39,13 +38,13 @@ pub struct Limits {
 }
 
 impl Limits {
-    /// Reads the limits of a call, given what the function declares about itself.
-    pub fn of(options: &CallOptions, declaration: &Declaration) -> Self {
+    /// Reads the limits of a call.
+    pub fn of(options: &Resolved) -> Self {
         Self {
-            max_concurrency: options.concurrency_limit(),
-            rpm: options.requests_limit(),
-            tpm: options.tokens_limit(),
-            adaptive: options.adaptive_or(declaration.is_adaptive()),
+            max_concurrency: options.max_concurrency(),
+            rpm: options.rpm(),
+            tpm: options.tpm(),
+            adaptive: options.adaptive(),
         }
     }
 }

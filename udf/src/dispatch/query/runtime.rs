@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use crate::adapt::any::AsyncFunction;
 use crate::contract::context::Parameters;
 use crate::contract::estimate::Estimate;
-use crate::contract::lookup::LOOKUP_GROUP;
+use crate::contract::kind::Kind;
 use crate::contract::resources::Resources;
 use crate::dispatch::limits::quota::{LocalQuota, Quota};
 use crate::dispatch::limits::{Limiter, Limits};
@@ -139,7 +139,7 @@ impl FarcallRuntime {
         parameters: &Parameters,
     ) -> Arc<PartialCache> {
         let limits = CacheLimits::partial(site.options());
-        let is_lookup = site.function().declaration().option_group() == Some(LOOKUP_GROUP);
+        let is_lookup = site.function().declaration().kind() == Kind::Lookup;
         let totals = self.totals_of(site.function().name());
         let mut caches = self.partial_caches.lock().unwrap_or_else(PoisonError::into_inner);
         caches.get(

@@ -30,8 +30,8 @@ use crate::dispatch::query::execution_id::ExecutionId;
 use crate::dispatch::query::runtime::{FarcallRuntime, RunningQuery};
 use crate::dispatch::query::site::{CallSite, OpenedFunction, Opening};
 use crate::error::CallError;
-use crate::options::CallOptions;
 use crate::options::words::Mode;
+use crate::settings::resolved::Resolved;
 
 /// How long a function may take to close after its query.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(10);
@@ -183,7 +183,7 @@ impl QueryScope {
         site: u64,
         stage: usize,
         function: &AsyncFunction,
-        options: &CallOptions,
+        options: &Resolved,
         return_field: &FieldRef,
         metrics: &Arc<CallMetrics>,
     ) -> Arc<CallSite> {
@@ -192,8 +192,7 @@ impl QueryScope {
         let opened = self.function(function);
         let mut sites = self.sites.lock().unwrap_or_else(PoisonError::into_inner);
         let site = sites.entry(site).or_insert_with(|| {
-            let side_effects = function.declaration().has_side_effects();
-            let permits = match options.mode_or(side_effects) {
+            let permits = match options.mode() {
                 Mode::Async => options.buffer_capacity(),
                 Mode::Sync => 1,
             };
@@ -201,9 +200,7 @@ impl QueryScope {
                 number: site,
                 function: opened,
                 window: Arc::new(Semaphore::new(permits.min(Semaphore::MAX_PERMITS))),
-                limiter: self
-                    .runtime
-                    .limiter(function.name(), Limits::of(options, function.declaration())),
+                limiter: self.runtime.limiter(function.name(), Limits::of(options)),
                 priority: Priority::new(self.number, stage),
                 options: options.clone(),
                 tries: tries.then(|| return_field.data_type().clone()),

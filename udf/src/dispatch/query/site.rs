@@ -20,7 +20,7 @@ use crate::dispatch::meters::Meters;
 use crate::dispatch::meters::metrics::CallMetrics;
 use crate::dispatch::stores::memo::Memo;
 use crate::error::CallError;
-use crate::options::CallOptions;
+use crate::settings::resolved::Resolved;
 
 /// What a function opens, shared by all who wait for it.
 pub(crate) type Opening = Shared<BoxFuture<'static, Result<Opened, CallError>>>;
@@ -64,7 +64,7 @@ impl OpenedFunction {
 pub struct CallSite {
     pub(crate) number: u64,
     pub(crate) function: Arc<OpenedFunction>,
-    pub(crate) options: CallOptions,
+    pub(crate) options: Resolved,
     pub(crate) window: Arc<Semaphore>,
     pub(crate) limiter: Arc<Limiter>,
     pub(crate) priority: Priority,
@@ -83,8 +83,8 @@ impl CallSite {
         self.number
     }
 
-    /// Returns the resolved options.
-    pub fn options(&self) -> &CallOptions {
+    /// Returns what holds for its calls.
+    pub fn options(&self) -> &Resolved {
         &self.options
     }
 

@@ -12,7 +12,7 @@ use crate::contract::args::ArgBatch;
 use crate::contract::sizes::RowBytes;
 use crate::dispatch::clock::after;
 use crate::dispatch::request::runs::CallRuns;
-use crate::options::CallOptions;
+use crate::settings::resolved::Resolved;
 
 /// A request that is ready to be sent.
 #[derive(Debug)]
@@ -105,7 +105,7 @@ pub(crate) struct Batcher {
 }
 
 impl Batcher {
-    pub(crate) fn new(max_rows: usize, options: &CallOptions) -> Self {
+    pub(crate) fn new(max_rows: usize, options: &Resolved) -> Self {
         Self {
             chunks: VecDeque::new(),
             waiting: 0,
@@ -274,6 +274,7 @@ mod tests {
 
     use super::*;
     use crate::contract::declaration::Declaration;
+    use crate::options::CallOptions;
     use crate::testing::ScriptedFunction;
 
     #[tokio::test]
@@ -346,7 +347,7 @@ mod tests {
     #[tokio::test]
     async fn an_endless_batch_timeout_is_a_time() {
         let options = CallOptions::new().with_batch_timeout(Duration::MAX);
-        let mut batcher = Batcher::new(4, &options);
+        let mut batcher = Batcher::new(4, &Resolved::of_call(&options));
         push_ints(&mut batcher, 0, 1);
         assert!(batcher.deadline().unwrap() > Instant::now());
     }
@@ -380,7 +381,8 @@ mod tests {
     }
 
     fn batcher(max_rows: usize, max_bytes: usize) -> Batcher {
-        Batcher::new(max_rows, &CallOptions::new().with_max_batch_bytes(max_bytes))
+        let options = CallOptions::new().with_max_batch_bytes(max_bytes);
+        Batcher::new(max_rows, &Resolved::of_call(&options))
     }
 
     fn push_ints(batcher: &mut Batcher, position: u64, rows: usize) {

@@ -1,9 +1,9 @@
 //! Lookups that find nothing: tried again where `retry_predicate` says so, and a miss in the end.
 
 use arrow::array::{Array, ArrayRef, AsArray};
-use arrow::datatypes::DataType;
 
 use crate::contract::answer::BatchAnswer;
+use crate::contract::kind::Kind;
 use crate::contract::list_type::missing;
 use crate::dispatch::query::site::CallSite;
 use crate::error::CallError;
@@ -11,11 +11,11 @@ use crate::options::words::RetryPredicate;
 
 /// Marks keys without a row as failed, if they are to be asked for again.
 pub(crate) fn mark_misses(site: &CallSite, answer: BatchAnswer) -> BatchAnswer {
-    let wanted = site.options.retry_predicate() == RetryPredicate::LookupMiss;
-    if !wanted || !matches!(site.data_type(), DataType::List(_)) {
+    let is_lookup = site.function().declaration().kind() == Kind::Lookup;
+    if !is_lookup || site.options.retry_predicate() != RetryPredicate::LookupMiss {
         return answer;
     }
-    let lists = answer.values().as_list::<i32>();
+    let Some(lists) = answer.values().as_list_opt::<i32>() else { return answer };
     let mut errors = answer.errors().to_vec();
     for (row, length) in lists.offsets().lengths().enumerate() {
         if length == 0 && lists.is_valid(row) && !errors.iter().any(|(failed, _)| *failed == row) {

@@ -6,8 +6,8 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 
 use crate::dispatch::query::site::CallSite;
 use crate::error::{CallError, ErrorClass};
-use crate::options::CallOptions;
 use crate::options::words::RetryStrategy;
+use crate::settings::resolved::Resolved;
 
 /// Attempts at an answer that cannot be read: it is asked for once more.
 const MALFORMED_ATTEMPTS: u32 = 2;
@@ -35,14 +35,14 @@ impl RetryPolicy {
         Self { repeats: consent || !side_effects, ..Self::new(&site.options) }
     }
 
-    fn new(options: &CallOptions) -> Self {
+    fn new(options: &Resolved) -> Self {
         Self {
             repeats: true,
             strategy: options.retry_strategy(),
             delay: options.retry_delay(),
             max_delay: options.max_retry_delay(),
             multiplier: options.retry_multiplier(),
-            max_attempts: options.attempts_or(false),
+            max_attempts: options.attempts(),
         }
     }
 
@@ -113,11 +113,12 @@ impl RetryPolicy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::options::CallOptions;
 
     #[test]
     fn exponential_delays_grow_to_the_cap() {
-        let policy = RetryPolicy::new(
-            &CallOptions::new()
+        let policy = policy_of(
+            CallOptions::new()
                 .with_retry_delay(Duration::from_millis(100))
                 .with_max_retry_delay(Duration::from_millis(500)),
         );
@@ -127,7 +128,7 @@ mod tests {
 
     #[test]
     fn jitter_stays_below_the_ceiling_and_follows_the_seed() {
-        let policy = RetryPolicy::new(&CallOptions::new());
+        let policy = policy_of(CallOptions::new());
         let error = CallError::transient("f", "503");
         let draw = |seed| {
             let mut random = fastrand::Rng::with_seed(seed);
@@ -142,7 +143,7 @@ mod tests {
 
     #[test]
     fn the_remote_side_delay_wins() {
-        let policy = RetryPolicy::new(&CallOptions::new());
+        let policy = policy_of(CallOptions::new());
         let error = CallError::Throttled {
             function: "f".into(),
             message: "429".into(),
@@ -153,13 +154,16 @@ mod tests {
 
     #[test]
     fn classes_decide_about_attempts() {
-        let policy = RetryPolicy::new(&CallOptions::new().with_max_attempts(5));
+        let policy = policy_of(CallOptions::new().with_max_attempts(5));
         assert_eq!(policy.max_attempts(&CallError::transient("f", "")), 5);
         assert_eq!(policy.max_attempts(&CallError::malformed("f", "")), 2);
         assert_eq!(policy.max_attempts(&CallError::rejected("f", "")), 1);
         assert_eq!(policy.max_attempts(&CallError::configuration("f", "")), 1);
-        let once =
-            RetryPolicy::new(&CallOptions::new().with_retry_strategy(RetryStrategy::NoRetry));
+        let once = policy_of(CallOptions::new().with_retry_strategy(RetryStrategy::NoRetry));
         assert_eq!(once.max_attempts(&CallError::transient("f", "")), 1);
+    }
+
+    fn policy_of(options: CallOptions) -> RetryPolicy {
+        RetryPolicy::new(&Resolved::of_call(&options))
     }
 }

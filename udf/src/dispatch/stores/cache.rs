@@ -15,7 +15,7 @@ use crate::dispatch::query::site::CallSite;
 use crate::dispatch::stores::cached::{Cached, ENTRY_BYTES};
 use crate::dispatch::stores::followers::{Delivery, Followers, Found, Inbox, Lead};
 use crate::error::CallError;
-use crate::options::CallOptions;
+use crate::settings::resolved::Resolved;
 
 /// How much a cache keeps of one function, and for how long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -34,24 +34,24 @@ pub(crate) struct CacheLimits {
 
 impl CacheLimits {
     /// Reads what the options say of a cache that keeps answers as they come.
-    pub(crate) fn partial(options: &CallOptions) -> Self {
+    pub(crate) fn partial(options: &Resolved) -> Self {
         Self {
             max_bytes: options.cache_max_bytes(),
-            max_rows: options.cache_rows_limit().unwrap_or(usize::MAX),
-            ttl: options.cache_lifetime(),
-            ttl_after_access: options.cache_idle_time(),
+            max_rows: options.cache_max_rows().unwrap_or(usize::MAX),
+            ttl: options.cache_ttl(),
+            ttl_after_access: options.cache_ttl_after_access(),
             missing_keys: options.cache_missing_keys(),
             reload_interval: None,
         }
     }
 
     /// Reads what the options say of a cache that keeps a table as a whole.
-    pub(crate) fn full(options: &CallOptions) -> Self {
+    pub(crate) fn full(options: &Resolved) -> Self {
         Self {
             ttl: None,
             ttl_after_access: None,
             missing_keys: true,
-            reload_interval: options.cache_reload_time(),
+            reload_interval: options.cache_reload_interval(),
             ..Self::partial(options)
         }
     }

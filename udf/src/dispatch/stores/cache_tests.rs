@@ -84,7 +84,7 @@ async fn followers_get_an_answer_that_is_not_kept() {
 #[tokio::test(start_paused = true)]
 async fn the_size_is_counted_until_the_cache_goes() {
     let totals = Arc::new(CallMetrics::default());
-    let limits = CacheLimits::partial(&CallOptions::new());
+    let limits = CacheLimits::partial(&Resolved::of_call(&CallOptions::new()));
     let caches = [0, 1].map(|_| PartialCache::new(limits, true, Arc::clone(&totals)));
     for cache in &caches {
         cache.answer("a", &list(3));
@@ -95,7 +95,7 @@ async fn the_size_is_counted_until_the_cache_goes() {
 }
 
 fn cache(options: CallOptions) -> PartialCache {
-    PartialCache::new(CacheLimits::partial(&options), true, Arc::default())
+    PartialCache::new(CacheLimits::partial(&Resolved::of_call(&options)), true, Arc::default())
 }
 
 impl PartialCache {

@@ -97,6 +97,7 @@ impl<T> Caches<T> {
 mod tests {
     use super::*;
     use crate::options::CallOptions;
+    use crate::settings::resolved::Resolved;
     use crate::testing::ScriptedFunction;
 
     #[test]
@@ -141,7 +142,7 @@ mod tests {
         let version = version.to_string();
         let function = ScriptedFunction::new(function);
         let (function, _) = function.with_declaration(|d| d.with_version(version)).build();
-        let limits = CacheLimits::partial(&CallOptions::new());
+        let limits = CacheLimits::partial(&Resolved::of_call(&CallOptions::new()));
         CacheKey { function, types: vec![], parameters: Parameters::default(), limits }
     }
 }

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::{Partition, answers, batches, ms, new_scope, one};
+use super::{answers, batches, ms, one};
 use crate::error::CallError;
+use crate::settings::config::FarcallConfig;
 use crate::testing::ScriptedFunction;
 
 #[tokio::test(start_paused = true)]
@@ -130,16 +131,13 @@ async fn durations_without_end_are_accepted() {
     assert_eq!(one(&function, options).call(0..3).await.unwrap(), answers(0..3));
 }
 
-#[tokio::test(start_paused = true)]
-async fn sizes_of_zero_are_refused_also_if_nobody_checked_them() {
+#[test]
+fn sizes_of_zero_are_refused_also_if_nobody_checked_them() {
     let (function, _) = ScriptedFunction::new("f").build();
     for options in [batches(0), batches(1).with_buffer_capacity(0), batches(1).with_max_attempts(0)]
     {
-        let scope = new_scope();
-        let site = Partition::new(&scope, 1, &function, batches(1)).site;
-        let site = scope.site(2, 1, &function, &options, &site.return_field, site.metrics());
-        let error = super::Dispatcher::new(scope, site, [].into()).unwrap_err();
-        assert!(matches!(error, CallError::BadOption { .. }), "{error}");
+        let error = FarcallConfig::default().resolve(&function, &options).unwrap_err();
+        assert!(matches!(CallError::find(&error), Some(CallError::BadOption { .. })), "{error}");
     }
 }
 

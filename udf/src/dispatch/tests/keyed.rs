@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::time::Instant;
 
-use super::{Partition, answers, batches, ms, new_scope, one};
+use super::{Partition, answers, batches, ms, new_scope, one, resolved};
 use crate::adapt::any::AsyncFunction;
 use crate::error::CallError;
 use crate::options::words::OnError;
@@ -97,7 +97,8 @@ async fn a_key_that_is_no_argument_is_a_configuration_error() {
     let scope = new_scope();
     let field =
         Arc::new(arrow::datatypes::Field::new("y", arrow::datatypes::DataType::Int64, true));
-    let site = scope.site(1, 0, &function, &batches(1), &(field as _), &Arc::default());
+    let options = resolved(&function, batches(1));
+    let site = scope.site(1, 0, &function, &options, &(field as _), &Arc::default());
     let error = super::Dispatcher::new(scope, site, [].into()).unwrap_err();
     assert!(error.to_string().contains("argument 3 of 0"), "{error}");
 }

@@ -8,6 +8,7 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, FieldRef, Int64Type};
 use datafusion_expr::ReturnFieldArgs;
 
+use super::resolved;
 use crate::adapt::lookup_table::LookupTable;
 use crate::contract::lookup::LookupQuery;
 use crate::dispatch::Dispatcher;
@@ -28,6 +29,7 @@ pub(crate) async fn look_up(
     let function = table.function(query).unwrap();
     let args = ReturnFieldArgs { arg_fields: &[], scalar_arguments: &[] };
     let field = function.declaration().return_field(&args).unwrap();
+    let options = resolved(&function, options);
     let site = scope.site(1, 0, &function, &options, &field, &Arc::default());
     let key: FieldRef = Arc::new(Field::new("x", DataType::Int64, true));
     let mut dispatcher =

@@ -39,6 +39,8 @@ use crate::dispatch::query::scope::QueryScope;
 use crate::dispatch::query::site::CallSite;
 use crate::error::CallError;
 use crate::options::CallOptions;
+use crate::settings::config::FarcallConfig;
+use crate::settings::resolved::Resolved;
 
 /// Milliseconds.
 pub(crate) fn ms(millis: u64) -> Duration {
@@ -84,7 +86,7 @@ impl Partition {
         function: &AsyncFunction,
         options: CallOptions,
     ) -> Self {
-        let options = function.declaration().options().overlay(&options);
+        let options = resolved(function, options);
         let args = ReturnFieldArgs { arg_fields: &[], scalar_arguments: &[] };
         let result = function.declaration().return_field(&args).unwrap();
         let arg: FieldRef = Arc::new(Field::new("x", DataType::Int64, true));
@@ -199,6 +201,14 @@ impl Partition {
     pub(super) fn free_places(&self) -> usize {
         self.site.window.available_permits()
     }
+}
+
+/// Resolves options; a row-wise function has one row in a request, whatever they say.
+pub(super) fn resolved(function: &AsyncFunction, mut options: CallOptions) -> Resolved {
+    if function.is_row_wise() {
+        options.unset("max_batch_size");
+    }
+    FarcallConfig::default().resolve(function, &options).unwrap()
 }
 
 fn read(array: &ArrayRef) -> Vec<Option<i64>> {

@@ -8,7 +8,7 @@ use arrow::buffer::BooleanBuffer;
 use arrow::datatypes::{DataType, Field, FieldRef};
 use async_trait::async_trait;
 
-use super::{batches, new_scope, read};
+use super::{batches, new_scope, read, resolved};
 use crate::adapt::any::AsyncFunction;
 use crate::contract::answer::BatchAnswer;
 use crate::contract::args::ArgBatch;
@@ -49,6 +49,7 @@ async fn call(
     let (scope, result) = (new_scope(), Arc::new(Field::new("y", DataType::Int64, true)));
     let function = AsyncFunction::batch(function);
     let result: FieldRef = result;
+    let options = resolved(&function, options);
     let site = scope.site(1, 0, &function, &options, &result, &Arc::default());
     let mut dispatcher = Dispatcher::new(scope, site, [].into()).unwrap();
     dispatcher.push(5, vec![], guard).unwrap();
