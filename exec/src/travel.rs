@@ -91,7 +91,7 @@ mod tests {
     use datafusion::arrow::datatypes::DataType;
     use datafusion::physical_plan::empty::EmptyExec;
     use farcall_udf::testing::ScriptedFunction;
-    use farcall_udf::{CallOptions, Estimate, MODEL_GROUP};
+    use farcall_udf::{CallOptions, Estimate, Kind};
 
     use super::*;
     use crate::planned_call::PlannedCall;
@@ -131,7 +131,7 @@ mod tests {
     #[test]
     fn a_plan_tells_what_travels_by_name_and_what_not_at_all() {
         assert_eq!(check_travel(&plan(|declaration| declaration)).unwrap(), ["f"]);
-        let secret = plan(|declaration| declaration.with_option_group(MODEL_GROUP));
+        let secret = plan(|declaration| declaration.with_kind(Kind::Model));
         let error = check_travel(&secret).unwrap_err().to_string();
         assert!(error.contains("model f cannot travel in a plan"), "{error}");
     }
@@ -140,10 +140,12 @@ mod tests {
         declare: impl FnOnce(farcall_udf::Declaration) -> farcall_udf::Declaration,
     ) -> Arc<dyn ExecutionPlan> {
         let (function, _) = ScriptedFunction::new("f").with_declaration(declare).build();
+        let config = FarcallConfig::default();
+        let options = config.resolve(&function, &CallOptions::new()).unwrap();
         let call = PlannedCall {
             function,
             site: 1,
-            options: CallOptions::new(),
+            options,
             estimate: Estimate::default(),
             args: vec![],
             guard: None,

@@ -88,8 +88,8 @@ async fn a_stream_dropped_above_a_shuffle_ends_the_calls_of_a_plan_that_is_held(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_limit_that_is_reached_ends_the_calls_of_a_plan_that_is_held() {
     let remote = remote().await;
-    let sql = format!("SELECT v FROM (SELECT DISTINCT id, PREDICT(m, id) AS v FROM big) q LIMIT 3");
-    let (plan, context) = plan(&remote.session, &sql).await;
+    let sql = "SELECT v FROM (SELECT DISTINCT id, PREDICT(m, id) AS v FROM big) q LIMIT 3";
+    let (plan, context) = plan(&remote.session, sql).await;
     let batches = collect(Arc::clone(&plan), context).await.unwrap();
     assert_eq!(lines(&batches).len(), 3);
     nothing_is_left(&remote.session).await;

@@ -150,7 +150,10 @@ async fn hints_that_say_nothing_are_refused() {
         ),
         ("'table'='users'", "LOOKUP hint: no table 'users' in FROM"),
         ("'table'='t'", "LOOKUP hint: 't' is not looked up here"),
-        ("'table'='u', 'colour'='red'", "LOOKUP hint: no option 'colour', accepted are 'table'"),
+        (
+            "'table'='u', 'colour'='red'",
+            "LOOKUP hint: option 'colour': no such option, accepted are 'mode', 'output_mode'",
+        ),
         ("'table'='u') LOOKUP('table'='u'", "LOOKUP hint: table 'u' has two hints"),
     ] {
         let sql = format!("SELECT /*+ LOOKUP({hint}) */ t.id FROM t JOIN users u ON t.k = u.id");
