@@ -42,7 +42,7 @@ use datafusion::physical_plan::{
 use farcall_udf::{CallError, CallMetrics, Dispatcher, OutputMode};
 use futures::{StreamExt, TryStreamExt};
 
-use crate::call_line::CallLine;
+use crate::call_line::{CallLine, Shown};
 use crate::call_metrics::push_call;
 use crate::credit::Credit;
 use crate::driver::{Driver, Lane};
@@ -228,7 +228,9 @@ fn calls_below(plan: &Arc<dyn ExecutionPlan>) -> usize {
 impl DisplayAs for AsyncCalcExec {
     fn fmt_as(&self, t: DisplayFormatType, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verbose = matches!(t, DisplayFormatType::Verbose);
-        let calls = self.calls.iter().map(|call| CallLine::new(self, call, verbose).to_string());
+        let shown =
+            Shown { output_mode: self.output_mode, demand: self.demand, input: &self.input };
+        let calls = self.calls.iter().map(|call| CallLine::new(shown, call, verbose).to_string());
         let calls: Vec<String> = calls.collect();
         match t {
             DisplayFormatType::Default | DisplayFormatType::Verbose => {

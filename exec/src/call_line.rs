@@ -1,25 +1,36 @@
 //! [`CallLine`], a call of an operator as EXPLAIN shows it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use datafusion::common::stats::Precision;
-use farcall_udf::{Cache, CallOptions, Estimate, Estimated, Mode, RetryPredicate, RetryStrategy};
+use datafusion::physical_plan::ExecutionPlan;
+use farcall_udf::{
+    Cache, CallOptions, Estimate, Estimated, Mode, OutputMode, RetryPredicate, RetryStrategy,
+};
 
-use crate::async_calc::AsyncCalcExec;
 use crate::bounds::calls_of;
 use crate::planned_call::PlannedCall;
 
+/// What the line shows of the operator that makes the call.
+#[derive(Clone, Copy)]
+pub(super) struct Shown<'a> {
+    pub(super) output_mode: OutputMode,
+    pub(super) demand: Option<usize>,
+    pub(super) input: &'a Arc<dyn ExecutionPlan>,
+}
+
 /// What is called, for which rows, how, and how often at most.
 pub(super) struct CallLine<'a> {
-    exec: &'a AsyncCalcExec,
+    operator: Shown<'a>,
     call: &'a PlannedCall,
     verbose: bool,
 }
 
 impl<'a> CallLine<'a> {
     /// With `verbose`, every option is shown with its level, too.
-    pub(super) fn new(exec: &'a AsyncCalcExec, call: &'a PlannedCall, verbose: bool) -> Self {
-        Self { exec, call, verbose }
+    pub(super) fn new(operator: Shown<'a>, call: &'a PlannedCall, verbose: bool) -> Self {
+        Self { operator, call, verbose }
     }
 
     /// How the call is made: mode, order, batch, window, what a limit wants, limits.
@@ -32,12 +43,12 @@ impl<'a> CallLine<'a> {
         };
         let mut words = vec![
             mode.to_string(),
-            self.exec.output_mode().to_string(),
+            self.operator.output_mode.to_string(),
             format!("batch={}", self.call.options.max_batch_size()),
             format!("window={window}"),
         ];
         let optional = [
-            ("demand", self.exec.demand()),
+            ("demand", self.operator.demand),
             ("max_concurrency", options.max_concurrency()),
             ("rpm", options.rpm()),
             ("tpm", options.tpm()),
@@ -110,7 +121,7 @@ impl<'a> CallLine<'a> {
             // Its rows are there: nobody is called for a key.
             return Vec::new();
         }
-        let (sign, calls) = match calls_of(self.call, self.exec.input()) {
+        let (sign, calls) = match calls_of(self.call, self.operator.input) {
             Precision::Exact(calls) => ("<=", calls),
             Precision::Inexact(calls) => ("~", calls),
             Precision::Absent => return Vec::new(),

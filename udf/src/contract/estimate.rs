@@ -48,7 +48,6 @@ impl Estimate {
 
 #[cfg(test)]
 mod tests {
-    use arrow::datatypes::DataType;
 
     use super::*;
     use crate::testing::ScriptedFunction;

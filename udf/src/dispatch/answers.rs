@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::ArrayRef;
 
-use crate::dispatch::query::site::CallSite;
+use crate::dispatch::effort::Effort;
 use crate::dispatch::stores::cache::PartialCache;
 use crate::dispatch::stores::followers::{Found, Inbox, Lead};
 use crate::dispatch::stores::memo::Memo;
@@ -33,7 +33,7 @@ impl Answers {
     done_there! {
         complete(answers: impl Iterator<Item = (Lead, usize)>, array: &ArrayRef);
         hand_on(lead: Lead, array: &ArrayRef, row: usize);
-        fail(lead: Lead, error: &CallError, site: &Arc<CallSite>);
+        fail(lead: Lead, error: &CallError, effort: Effort);
         abandon(lead: Lead);
     }
 

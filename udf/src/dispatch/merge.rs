@@ -15,7 +15,6 @@ use crate::dispatch::leading::Leading;
 use crate::dispatch::query::scope::QueryScope;
 use crate::dispatch::query::site::CallSite;
 use crate::dispatch::request::Replaced;
-use crate::dispatch::request::retry::RetryPolicy;
 use crate::dispatch::request::runs::CallRuns;
 use crate::dispatch::stores::followers::{Delivery, Found, Inbox};
 use crate::error::CallError;
@@ -163,7 +162,7 @@ impl Merger {
                 if replaced.fallback {
                     self.answers.hand_on(lead, &replaced.values, offset + row);
                 } else {
-                    self.answers.fail(lead, &replaced.error, &self.site);
+                    self.answers.fail(lead, &replaced.error, self.site.effort());
                 }
             }
             offset += run.len;
@@ -185,7 +184,7 @@ impl Merger {
                     self.site.metrics.add_dedup_hits(1);
                     Merged::Value(position, array, row)
                 }
-                Delivery::Failed(_, error, site) if tries_like(&site, &self.site) => {
+                Delivery::Failed(_, error, effort) if effort == self.site.effort() => {
                     self.site.metrics.add_dedup_hits(1);
                     Merged::Failed(position, error)
                 }
@@ -195,13 +194,6 @@ impl Merger {
         }
         merged
     }
-}
-
-/// Says whether two call sites try a request equally long and often.
-fn tries_like(one: &Arc<CallSite>, other: &Arc<CallSite>) -> bool {
-    let times = |site: &CallSite| (site.options.timeout(), site.options.attempt_timeout());
-    Arc::ptr_eq(one, other)
-        || (RetryPolicy::of(one) == RetryPolicy::of(other) && times(one) == times(other))
 }
 
 impl Drop for Merger {

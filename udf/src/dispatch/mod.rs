@@ -2,6 +2,7 @@
 
 mod answers;
 mod clock;
+pub(crate) mod effort;
 pub(crate) mod full;
 pub(crate) mod held;
 pub(crate) mod keyed;

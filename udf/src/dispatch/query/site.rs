@@ -13,6 +13,7 @@ use tokio::sync::Semaphore;
 
 use crate::adapt::any::AsyncFunction;
 use crate::contract::opened::Opened;
+use crate::dispatch::effort::Effort;
 use crate::dispatch::limits::Limiter;
 use crate::dispatch::limits::key_gate::KeyGate;
 use crate::dispatch::limits::queue::Priority;
@@ -78,6 +79,11 @@ pub struct CallSite {
 }
 
 impl CallSite {
+    /// Returns how long and how often requests are tried.
+    pub(crate) fn effort(&self) -> Effort {
+        Effort::of(&self.options, self.function().declaration().has_side_effects())
+    }
+
     /// Returns the call site's number.
     pub fn number(&self) -> u64 {
         self.number

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 
+use crate::dispatch::effort::Effort;
 use crate::dispatch::query::site::CallSite;
 use crate::error::{CallError, ErrorClass};
 use crate::options::words::RetryStrategy;
-use crate::settings::resolved::Resolved;
 
 /// Attempts at an answer that cannot be read: it is asked for once more.
 const MALFORMED_ATTEMPTS: u32 = 2;
@@ -17,46 +17,25 @@ const THROTTLED_DELAY: Duration = Duration::from_millis(10);
 
 /// Decides about retries by the class of the error alone.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct RetryPolicy {
-    /// Whether anything may be sent twice: what has side effects needs the user's consent.
-    repeats: bool,
-    strategy: RetryStrategy,
-    delay: Duration,
-    max_delay: Duration,
-    multiplier: f64,
-    max_attempts: u32,
-}
+pub(crate) struct RetryPolicy(Effort);
 
 impl RetryPolicy {
     /// Returns the policy of a call site.
     pub(crate) fn of(site: &CallSite) -> Self {
-        let consent = site.options.has_retry_options();
-        let side_effects = site.function().declaration().has_side_effects();
-        Self { repeats: consent || !side_effects, ..Self::new(&site.options) }
-    }
-
-    fn new(options: &Resolved) -> Self {
-        Self {
-            repeats: true,
-            strategy: options.retry_strategy(),
-            delay: options.retry_delay(),
-            max_delay: options.max_retry_delay(),
-            multiplier: options.retry_multiplier(),
-            max_attempts: options.attempts(),
-        }
+        Self(site.effort())
     }
 
     /// Says whether an attempt that was refused for a limit is made again without being counted.
     pub(crate) fn repeats_throttled(&self) -> bool {
-        self.repeats
+        self.0.repeats
     }
 
     /// Returns the attempts that an error of this class may use up in total.
     pub(crate) fn max_attempts(&self, error: &CallError) -> u32 {
         match error.class() {
-            _ if !self.repeats => 1,
-            ErrorClass::Transient => self.max_attempts,
-            ErrorClass::Malformed => self.max_attempts.min(MALFORMED_ATTEMPTS),
+            _ if !self.0.repeats => 1,
+            ErrorClass::Transient => self.0.max_attempts,
+            ErrorClass::Malformed => self.0.max_attempts.min(MALFORMED_ATTEMPTS),
             // Being throttled says nothing about the request: `timeout` bounds it.
             ErrorClass::Throttled => u32::MAX,
             ErrorClass::Exhausted
@@ -69,7 +48,7 @@ impl RetryPolicy {
 
     /// Says whether a request that failed for good is halved to find the bad row.
     pub(crate) fn isolates(&self, error: &CallError) -> bool {
-        self.repeats && error.class().isolates()
+        self.0.repeats && error.class().isolates()
     }
 
     /// Returns the delay before retry number `retry`, counted from 1.
@@ -85,8 +64,8 @@ impl RetryPolicy {
         if let Some(asked) = error.retry_after() {
             return asked;
         }
-        let delay = match self.strategy {
-            RetryStrategy::NoRetry | RetryStrategy::FixedDelay => self.delay,
+        let delay = match self.0.strategy {
+            RetryStrategy::NoRetry | RetryStrategy::FixedDelay => self.0.delay,
             RetryStrategy::ExponentialBackoff => self.ceiling(retry).mul_f64(random.f64()),
         };
         match error.class() {
@@ -99,20 +78,21 @@ impl RetryPolicy {
     /// Returns the longest delay before retry number `retry`.
     fn ceiling(&self, retry: u32) -> Duration {
         ExponentialBuilder::new()
-            .with_min_delay(self.delay)
-            .with_max_delay(self.max_delay)
-            .with_factor(self.multiplier as f32)
+            .with_min_delay(self.0.delay)
+            .with_max_delay(self.0.max_delay)
+            .with_factor(self.0.multiplier as f32)
             .without_max_times()
             .build()
             .nth(retry.saturating_sub(1) as usize)
-            .unwrap_or(self.max_delay)
-            .min(self.max_delay)
+            .unwrap_or(self.0.max_delay)
+            .min(self.0.max_delay)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Resolved;
     use crate::options::CallOptions;
 
     #[test]
@@ -164,6 +144,6 @@ mod tests {
     }
 
     fn policy_of(options: CallOptions) -> RetryPolicy {
-        RetryPolicy::new(&Resolved::of_call(&options))
+        RetryPolicy(Effort::of(&Resolved::of_call(&options), false))
     }
 }

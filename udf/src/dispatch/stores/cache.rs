@@ -9,9 +9,9 @@ use arrow::datatypes::DataType;
 use lru::LruCache;
 use tokio::time::Instant;
 
+use crate::dispatch::effort::Effort;
 use crate::dispatch::held::HeldBuffers;
 use crate::dispatch::meters::metrics::CallMetrics;
-use crate::dispatch::query::site::CallSite;
 use crate::dispatch::stores::cached::{Cached, ENTRY_BYTES};
 use crate::dispatch::stores::followers::{Delivery, Followers, Found, Inbox, Lead};
 use crate::error::CallError;
@@ -256,8 +256,8 @@ impl PartialCache {
     }
 
     /// Hands the leader's failure to the calls that wait for it, and forgets it.
-    pub(crate) fn fail(&self, lead: Lead, error: &CallError, site: &Arc<CallSite>) {
-        self.end(lead, |position| Delivery::Failed(position, error.clone(), Arc::clone(site)));
+    pub(crate) fn fail(&self, lead: Lead, error: &CallError, effort: Effort) {
+        self.end(lead, |position| Delivery::Failed(position, error.clone(), effort));
     }
 
     /// Gives up leading: the calls that wait look for another leader.

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use arrow::array::ArrayRef;
 use futures::task::AtomicWaker;
 
-use crate::dispatch::query::site::CallSite;
+use crate::dispatch::effort::Effort;
 use crate::error::CallError;
 
 /// What became of a call that another one leads.
@@ -14,7 +14,7 @@ pub(crate) enum Delivery {
     /// The leader was answered.
     Value(u64, ArrayRef, usize),
     /// The leader failed for good, tried as its call site wants it.
-    Failed(u64, CallError, Arc<CallSite>),
+    Failed(u64, CallError, Effort),
     /// The leader was cancelled: the call must look for another one, or lead itself.
     Orphaned(u64),
 }

@@ -9,7 +9,7 @@ use datafusion_execution::memory_pool::MemoryReservation;
 use hashbrown::hash_table::{Entry, HashTable};
 
 use crate::contract::sizes::average_bytes;
-use crate::dispatch::query::site::CallSite;
+use crate::dispatch::effort::Effort;
 use crate::dispatch::stores::call_log::{CallLog, Known};
 use crate::dispatch::stores::followers::{Delivery, Followers, Found, Inbox, Lead, Place};
 use crate::error::CallError;
@@ -167,8 +167,8 @@ impl Memo {
     }
 
     /// Hands the leader's failure to the calls that wait for it, and forgets it.
-    pub(crate) fn fail(&self, lead: Lead, error: &CallError, site: &Arc<CallSite>) {
-        self.end(lead, |position| Delivery::Failed(position, error.clone(), Arc::clone(site)));
+    pub(crate) fn fail(&self, lead: Lead, error: &CallError, effort: Effort) {
+        self.end(lead, |position| Delivery::Failed(position, error.clone(), effort));
     }
 
     /// Gives up leading: the calls that wait look for another leader.

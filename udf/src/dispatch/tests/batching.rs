@@ -137,7 +137,10 @@ fn sizes_of_zero_are_refused_also_if_nobody_checked_them() {
     for options in [batches(0), batches(1).with_buffer_capacity(0), batches(1).with_max_attempts(0)]
     {
         let error = FarcallConfig::default().resolve(&function, &options).unwrap_err();
-        assert!(matches!(CallError::find(&error).as_deref(), Some(CallError::BadOption { .. })), "{error}");
+        assert!(
+            matches!(CallError::find(&error).as_deref(), Some(CallError::BadOption { .. })),
+            "{error}"
+        );
     }
 }
 
