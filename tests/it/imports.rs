@@ -18,8 +18,13 @@ const REASONS: &[(&[&str], &str)] = &[
         "one recursion: deferral goes through a TopK, and a TopK defers what stands below it",
     ),
     (
-        &["planner/src/rules/place_calls/join.rs", "planner/src/rules/place_calls/pairs.rs"],
-        "one recursion: a join tests pairs, and the pairs are of a join",
+        &[
+            "planner/src/rules/place_calls/chain.rs",
+            "planner/src/rules/place_calls/join.rs",
+            "planner/src/rules/place_calls/pairs.rs",
+            "planner/src/rules/place_calls/rise.rs",
+        ],
+        "one recursion: a chain goes on below nodes through which conditions rise, and a join tests pairs of a chain",
     ),
 ];
 

@@ -46,6 +46,7 @@ fn rules_run_in_the_order_that_was_looked_at() {
     push_down_leaf_projections
     optimize_projections
     remove_fence
+    drop_inferred
     split_join_condition
     lookup_join
     split_values

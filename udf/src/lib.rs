@@ -5,6 +5,7 @@
 //! dispatcher that batches, bounds, times, retries and orders their calls.
 
 pub(crate) mod adapt;
+mod async_udf;
 pub(crate) mod contract;
 pub mod dispatch;
 mod error;
@@ -13,7 +14,6 @@ mod plain;
 pub(crate) mod settings;
 pub mod testing;
 
-pub use crate::adapt::adapter::AsyncUdf;
 pub use crate::adapt::any::AsyncFunction;
 pub use crate::adapt::any::TryFunction;
 pub use crate::adapt::lookup_table::{LookupRecipeFn, LookupTable};
@@ -21,6 +21,7 @@ pub use crate::adapt::rows::{PendingRow, RowBurst, RowFunction};
 pub use crate::adapt::typed::{TypedArgs, TypedClosure, TypedFunction, async_fn};
 pub use crate::adapt::typed_table::{TypedRow, TypedTableFunction, async_table_fn};
 pub use crate::adapt::typed_value::TypedValue;
+pub use crate::async_udf::AsyncUdf;
 pub use crate::contract::answer::{BatchAnswer, RateHints, ResponseMetadata, Usage};
 pub use crate::contract::args::ArgBatch;
 pub use crate::contract::connector::{LookupConnector, LookupDefinition, RowSource};

@@ -15,7 +15,7 @@ use datafusion_expr::{
     ColumnarValue, ReturnFieldArgs, ScalarFunctionArgs, ScalarUDFImpl, Signature,
 };
 
-use crate::adapt::adapter::AsyncUdf;
+use crate::async_udf::AsyncUdf;
 use crate::contract::context::Parameters;
 use crate::dispatch::Dispatcher;
 use crate::dispatch::query::runtime::FarcallRuntime;

@@ -14,8 +14,6 @@ use crate::contract::kind::Kind;
 use crate::contract::list_type::list_type;
 use crate::contract::lookup::{LookupProvider, LookupQuery};
 use crate::contract::lookup_reader::{LookupReader, WholeTable};
-use crate::options::words::Cache;
-use crate::settings::resolved::Resolved;
 
 /// Writes what another process needs to rebuild a lookup, `None` if it cannot travel.
 pub type LookupRecipeFn = Arc<dyn Fn(&LookupQuery) -> Result<Option<Recipe>> + Send + Sync>;
@@ -236,22 +234,4 @@ pub(crate) fn names(schema: &SchemaRef, columns: &[usize]) -> String {
     let names: Vec<&str> =
         columns.iter().map(|column| schema.field(*column).name().as_str()).collect();
     names.join(", ")
-}
-
-/// Checks that what is to be cached as a whole is a lookup table that can be read.
-///
-/// # Errors
-/// A planning error that names the function, or the table and its connector, and what is accepted.
-pub(crate) fn check_cache(function: &AsyncFunction, options: &Resolved) -> Result<()> {
-    if options.cache() != Cache::Full {
-        return Ok(());
-    }
-    let declaration = function.tried().unwrap_or(function).declaration();
-    match declaration.reader() {
-        Some(reader) => reader().map(|_| ()),
-        None => plan_err!(
-            "{}: option 'cache': 'full' is for lookup tables, accepted are 'none', 'partial'",
-            declaration.name()
-        ),
-    }
 }

@@ -1,6 +1,5 @@
 //! How each kind of function becomes rows or batches that the dispatcher can start.
 
-pub(crate) mod adapter;
 pub(crate) mod any;
 pub(crate) mod lookup_call;
 pub(crate) mod lookup_table;

@@ -13,7 +13,7 @@ use crate::contract::kind::Kind;
 use crate::error::CallError;
 use crate::options::CallOptions;
 use crate::options::name::canonical;
-use crate::settings::resolver::misfit;
+use crate::settings::misfit::misfit;
 
 /// Whether independent neighbouring calls become one operator.
 const PARALLEL_CALLS: &str = "parallel_calls";

@@ -2,5 +2,6 @@
 
 pub mod config;
 pub(crate) mod level;
+pub(crate) mod misfit;
 pub(crate) mod resolved;
 mod resolver;

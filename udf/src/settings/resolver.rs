@@ -3,15 +3,16 @@
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, plan_err};
 
+use crate::Cache;
 use crate::adapt::any::AsyncFunction;
-use crate::adapt::lookup_table::check_cache;
 use crate::contract::declaration::Declaration;
 use crate::contract::kind::Kind;
 use crate::error::CallError;
 use crate::options::CallOptions;
-use crate::options::words::{Mode, NullInput, RetryPredicate, RetryStrategy};
+use crate::options::words::{Mode, NullInput, RetryStrategy};
 use crate::settings::config::FarcallConfig;
 use crate::settings::level::Level;
+use crate::settings::misfit::misfit;
 use crate::settings::resolved::Resolved;
 
 /// Rows in a request of a batch function that declares nothing else.
@@ -171,21 +172,22 @@ impl<'f> Subject<'f> {
     }
 }
 
-/// Returns the first option that means nothing to any function of a kind, and why.
-pub(super) fn misfit(kind: Kind, options: &CallOptions) -> Option<(&'static str, String)> {
-    if kind == Kind::Lookup {
-        let why = "value 'send' is not accepted, a key with NULL equals none; accepted is 'skip'";
-        let sends = options.null_input() == Some(NullInput::Send);
-        return sends.then(|| ("null_input", why.to_owned()));
+/// Checks that what is to be cached as a whole is a lookup table that can be read.
+///
+/// # Errors
+/// A planning error that names the function, or the table and its connector, and what is accepted.
+fn check_cache(function: &AsyncFunction, options: &Resolved) -> Result<()> {
+    if options.cache() != Cache::Full {
+        return Ok(());
     }
-    let of_lookups = [
-        ("retry_predicate", options.retry_predicate() == Some(RetryPredicate::LookupMiss)),
-        ("cache_missing_keys", options.cache_missing_keys() == Some(false)),
-        ("cache_reload_interval", options.cache_reload_interval().flatten().is_some()),
-    ];
-    let (option, _) = of_lookups.into_iter().find(|(_, is_set)| *is_set)?;
-    let value = options.get(option).unwrap_or_default();
-    Some((option, format!("value '{value}' is for lookup tables")))
+    let declaration = function.tried().unwrap_or(function).declaration();
+    match declaration.reader() {
+        Some(reader) => reader().map(|_| ()),
+        None => plan_err!(
+            "{}: option 'cache': 'full' is for lookup tables, accepted are 'none', 'partial'",
+            declaration.name()
+        ),
+    }
 }
 
 #[cfg(test)]
