@@ -9,6 +9,12 @@
 //!
 //! [`MemoryConnector`] needs none.
 
+// What several features share is unused by some of them alone.
+#![cfg_attr(
+    not(all(feature = "local", feature = "postgres", feature = "redis")),
+    allow(dead_code, unused_imports)
+)]
+
 mod common;
 #[cfg(feature = "http")]
 mod http;

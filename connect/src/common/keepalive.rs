@@ -1,10 +1,6 @@
 //! How soon a connection is given up whose other end is gone without a word.
 
-use std::io;
 use std::time::Duration;
-
-use redis::io::tcp::socket2::{SockRef, TcpKeepalive};
-use tokio::net::TcpStream;
 
 /// How long a connection is silent until its other end is asked whether it is still there.
 ///
@@ -15,28 +11,3 @@ pub(crate) const IDLE: Duration = Duration::from_secs(30);
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 /// How often it is asked.
 pub(crate) const RETRIES: u32 = 3;
-
-/// Asks the other end of a silent connection now and then whether it is still there.
-pub(crate) fn keep_alive(stream: &TcpStream) -> io::Result<()> {
-    let keepalive =
-        TcpKeepalive::new().with_time(IDLE).with_interval(INTERVAL).with_retries(RETRIES);
-    SockRef::from(stream).set_tcp_keepalive(&keepalive)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_silent_connection_is_asked_for_a_sign_of_life() {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let stream = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
-        let socket = SockRef::from(&stream);
-        assert!(!socket.keepalive().unwrap());
-        keep_alive(&stream).unwrap();
-        assert!(socket.keepalive().unwrap());
-        assert_eq!(socket.tcp_keepalive_time().unwrap(), IDLE);
-        assert_eq!(socket.tcp_keepalive_interval().unwrap(), INTERVAL);
-        assert_eq!(socket.tcp_keepalive_retries().unwrap(), RETRIES);
-    }
-}

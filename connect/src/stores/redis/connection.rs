@@ -15,10 +15,10 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
 use super::classify::Failure;
+use super::keep_alive::keep_alive;
 use super::link::{self, Link, Linked};
 use super::options::Server;
 use super::size::size;
-use crate::common::keepalive;
 
 /// A connection that was greeted: authenticated, and at its database.
 ///
@@ -64,7 +64,7 @@ impl Connection {
         let stream =
             TcpStream::connect((server.host.as_str(), server.port)).await.map_err(failed)?;
         stream.set_nodelay(true).map_err(failed)?;
-        keepalive::keep_alive(&stream).map_err(failed)?;
+        keep_alive(&stream).map_err(failed)?;
         let stream: Box<dyn Stream> = match tls {
             None => Box::new(stream),
             Some(tls) => {

@@ -19,6 +19,7 @@ mod connection;
 mod decode;
 mod documents;
 mod find;
+mod keep_alive;
 mod key;
 mod link;
 mod options;
