@@ -1,4 +1,4 @@
-//! What the definitions of models and lookup tables share.
+//! What CREATE MODEL says before it is checked, and what becomes of a model of the same name.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! [`LookupConnector`], a kind of store that CREATE EXTERNAL TABLE .. STORED AS LOOKUP may name.
+//! [`LookupSpec`], what CREATE says of a lookup table, as it was written.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! [`TryFunction`], the form of a function whose failures are values: `try_f` beside `f`.
+//! How a `try_` form is named and typed: the value, and the error beside it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! [`LookupTable`], a table whose rows are found by key, and the contracts of whoever finds them.
+//! The contracts of a lookup table: who finds its rows by key, who reads them all, what is asked and answered.
 
 use std::fmt;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! [`KeyGate`] and [`KeyedCalls`], which make calls of equal ordering keys one after the other.
+//! [`KeyedCalls`], which make calls of equal ordering keys one after the other.
 
 use std::collections::HashMap;
 use std::sync::Arc;
