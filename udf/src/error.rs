@@ -83,7 +83,7 @@ const TEXT: &str = "farcall.error/1 ";
 /// Everything that can go wrong with a call.
 ///
 /// Messages name the function and carry the numbers; none holds a header, a key, a token or the
-/// query part of an URL. The source is kept and not printed by `Display`.
+/// query part of a URL. The source is kept and not printed by `Display`.
 ///
 /// The error crosses into DataFusion as `External`, so that callers can downcast it:
 ///

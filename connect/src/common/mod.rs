@@ -14,6 +14,8 @@ pub mod redact;
 pub(crate) mod secrets;
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 pub(crate) mod template;
+#[cfg(all(test, any(feature = "postgres", feature = "redis")))]
+pub(crate) mod testing;
 #[cfg(any(feature = "http", feature = "postgres", feature = "redis"))]
 pub(crate) mod tls;
 #[cfg(any(feature = "postgres", feature = "redis"))]

@@ -1,4 +1,4 @@
-//! What of an option's value may be shown: secrets and the secret parts of an URL may not.
+//! What of an option's value may be shown: secrets and the secret parts of a URL may not.
 
 /// What stands in place of a secret.
 pub const REDACTED: &str = "***";
@@ -71,7 +71,7 @@ pub fn shown(value: &str, secret: bool) -> String {
 
 /// Says whether a value may travel in a plan: it is no literal secret, as far as one can tell.
 ///
-/// Any user or query part of an URL counts as secret unless its values are references; of a
+/// Any user or query part of a URL counts as secret unless its values are references; of a
 /// PostgreSQL's URL the password does, wherever it stands.
 pub fn may_travel(value: &str, secret: bool) -> bool {
     if secret {
@@ -93,7 +93,7 @@ pub fn may_travel(value: &str, secret: bool) -> bool {
         && url.query.is_none_or(|query| query.split('&').all(parameter))
 }
 
-/// An URL cut where secrets begin and end; nothing is normalized.
+/// A URL cut where secrets begin and end; nothing is normalized.
 struct UrlParts<'a> {
     scheme: &'a str,
     user: Option<&'a str>,

@@ -9,7 +9,7 @@ const MIN_SECRET_LEN: usize = 4;
 /// Words of an Authorization header that everybody knows.
 const SCHEMES: [&str; 4] = ["Basic", "Bearer", "Digest", "Token"];
 
-/// Texts that must not be shown: header values and the values of an URL's query.
+/// Texts that must not be shown: header values and the values of a URL's query.
 ///
 /// A remote side may repeat what it was sent, a wrong key for instance, in its error.
 #[derive(Clone, Default)]

@@ -4,7 +4,7 @@ use std::fmt;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// What RFC 3986 lets stand for itself in no part of an URL.
+/// What RFC 3986 lets stand for itself in no part of a URL.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 const RESERVED_BUT_COLON: &AsciiSet = &RESERVED.remove(b':');
 
@@ -76,7 +76,7 @@ impl Template {
         self.fill(env, |_, value| value)
     }
 
-    /// As [`Template::resolve`], for an URL: values of user and password are percent-encoded, so
+    /// As [`Template::resolve`], for a URL: values of user and password are percent-encoded, so
     /// that they may hold any letter and end nothing.
     ///
     /// Where the URL itself has no colon between user and password, a value may bring it.

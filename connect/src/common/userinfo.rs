@@ -1,6 +1,6 @@
-//! [`check`], which makes sure that everybody finds user and password of an URL in the same place.
+//! [`check`], which makes sure that everybody finds user and password of a URL in the same place.
 
-/// Checks that all up to the last `@` of an URL is user and password, and nothing else could be.
+/// Checks that all up to the last `@` of a URL is user and password, and nothing else could be.
 ///
 /// Readers differ in where user and password end: at the first `@`, at the last, at a slash. What
 /// one of them takes for a host another knows as a part of the password, and it would be shown.

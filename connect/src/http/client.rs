@@ -44,7 +44,7 @@ impl HttpClients {
         }
     }
 
-    /// Returns the client for an URL, made at its first use.
+    /// Returns the client for a URL, made at its first use.
     pub(crate) fn client(&self, url: &Url, connect_timeout: Duration) -> Result<Client, String> {
         let kind =
             Kind { tls: url.scheme() == "https", loopback: is_loopback(url), connect_timeout };

@@ -8,14 +8,11 @@ use reqwest::Url;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
 use crate::common::options::{
-    DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_RESPONSE_BYTES, Owner, bad_option, canonical, positive,
-    positive_duration, unknown_option,
+    DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_RESPONSE_BYTES, OptionReader, Owner,
 };
 use crate::common::secrets::Secrets;
 use crate::common::template::Template;
 
-/// The options of provider `http`.
-const ACCEPTED: [&str; 4] = ["endpoint", "headers", "max_response_bytes", "connect_timeout"];
 /// Headers that belong to the request itself.
 const RESERVED: [&str; 4] =
     ["connection", "content-length", "idempotency-key", "transfer-encoding"];
@@ -27,6 +24,18 @@ pub(crate) struct Limits {
     pub(crate) max_response_bytes: usize,
     /// How long a connection may take.
     pub(crate) connect_timeout: Duration,
+}
+
+impl Limits {
+    fn read(reader: &mut OptionReader<'_>) -> Result<Self> {
+        let default = Self::default();
+        let bytes = reader.positive("max_response_bytes", "number of bytes")?;
+        let timeout = reader.duration("connect_timeout")?;
+        Ok(Self {
+            max_response_bytes: bytes.unwrap_or(default.max_response_bytes),
+            connect_timeout: timeout.unwrap_or(default.connect_timeout),
+        })
+    }
 }
 
 impl Default for Limits {
@@ -49,26 +58,12 @@ pub(crate) struct HttpOptions {
 impl HttpOptions {
     /// Reads the options of an endpoint; errors name owner and option and repeat no value.
     pub(crate) fn parse(owner: Owner<'_>, given: &BTreeMap<String, String>) -> Result<Self> {
-        let mut endpoint = None;
-        let mut headers = Vec::new();
-        let mut limits = Limits::default();
-        for (option, value) in given {
-            let bad = |message: String| bad_option(owner, option, message);
-            match canonical(option).as_str() {
-                "endpoint" => endpoint = Some(parse_endpoint(value).map_err(bad)?),
-                "headers" => headers = parse_headers(value).map_err(bad)?,
-                "max_response_bytes" => {
-                    limits.max_response_bytes = positive(value, "number of bytes").map_err(bad)?;
-                }
-                "connect_timeout" => {
-                    limits.connect_timeout = positive_duration(value).map_err(bad)?;
-                }
-                _ => return Err(unknown_option(owner, option, &ACCEPTED)),
-            }
-        }
-        let endpoint = endpoint.ok_or_else(|| {
-            bad_option(owner, "endpoint", "missing, expected an http or https URL")
-        })?;
+        let mut reader = OptionReader::new(owner, given);
+        let endpoint =
+            reader.required("endpoint", "expected an http or https URL", parse_endpoint)?;
+        let headers = reader.parse("headers", parse_headers)?.unwrap_or_default();
+        let limits = Limits::read(&mut reader)?;
+        reader.finish()?;
         Ok(Self { endpoint, headers, limits })
     }
 
@@ -177,6 +172,8 @@ fn parse_headers(value: &str) -> Result<Vec<(HeaderName, Template)>, String> {
 
 #[cfg(test)]
 mod tests {
+    use farcall_udf::ModelDefinition;
+
     use super::*;
 
     #[test]
@@ -224,8 +221,8 @@ mod tests {
     fn unknown_options_are_named_with_the_accepted_ones() {
         assert_eq!(
             failure(&[("endpoint", "http://h"), ("endpiont", "x")]),
-            "Error during planning: model m: unknown option 'endpiont'; provider http accepts \
-             endpoint, headers, max_response_bytes, connect_timeout and the call options"
+            "Error during planning: model m: option 'endpiont': no such option, provider 'http' \
+             accepts endpoint, headers, max_response_bytes, connect_timeout and the call options"
         );
     }
 
@@ -244,7 +241,7 @@ mod tests {
             ("endpoint", "http://", "expected an http or https URL"),
             ("endpoint", "http://u:pw@h/", "must not hold a user or a password"),
             ("max_response_bytes", "0", "'0' is not a number of bytes greater than 0"),
-            ("connect-timeout", "fast", "'fast' is not a duration greater than 0"),
+            ("connect_timeout", "fast", "'fast' is not a duration greater than 0"),
             ("headers", "Bearer pw", "part 1 has no colon"),
             ("headers", "Content-Length: 1", "header content-length is set by farcall itself"),
             ("headers", "A: 1; a: pw", "header a is given twice"),
@@ -258,10 +255,10 @@ mod tests {
     }
 
     #[test]
-    fn limits_are_read_with_hyphen_and_underscore() {
+    fn limits_are_read() {
         let options = parse(&[
-            ("Endpoint", "http://h"),
-            ("max-response-bytes", "10"),
+            ("endpoint", "http://h"),
+            ("max_response_bytes", "10"),
             ("connect_timeout", "2s"),
         ]);
         let expected = Limits { max_response_bytes: 10, connect_timeout: Duration::from_secs(2) };
@@ -273,10 +270,14 @@ mod tests {
     }
 
     fn parse(options: &[(&str, &str)]) -> Result<HttpOptions> {
-        let mut all = BTreeMap::new();
-        for (option, value) in options {
-            all.insert((*option).to_owned(), (*value).to_owned());
-        }
-        HttpOptions::parse(Owner { kind: "model", name: "m", provider: "http" }, &all)
+        let options = options.iter().map(|(name, value)| ((*name).into(), (*value).into()));
+        let model = ModelDefinition {
+            name: "m".to_owned(),
+            input: vec![],
+            output: vec![],
+            provider: "http".to_owned(),
+            options: options.collect(),
+        };
+        HttpOptions::parse(Owner::model(&model), &model.options)
     }
 }

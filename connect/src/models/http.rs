@@ -20,7 +20,7 @@ use std::sync::Arc;
 use datafusion_common::error::{DataFusionError, Result};
 use farcall_udf::{AsyncBatchFunction, Declaration, ModelDefinition, ModelProvider};
 
-use crate::common::options::{Owner, canonical};
+use crate::common::options::Owner;
 use crate::http::options::HttpOptions;
 use crate::http::target::EndpointTarget;
 use crate::json::unsupported;
@@ -58,7 +58,7 @@ impl ModelProvider for HttpProvider {
     }
 
     fn is_secret(&self, option: &str) -> bool {
-        canonical(option) == "headers"
+        option == "headers"
     }
 }
 

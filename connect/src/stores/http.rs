@@ -13,7 +13,7 @@ use farcall_udf::{
 };
 
 use crate::common::opened::opened;
-use crate::common::options::{Owner, canonical};
+use crate::common::options::Owner;
 use crate::common::secrets::Secrets;
 use crate::http::endpoint::{Endpoint, Opened};
 use crate::http::options::HttpOptions;
@@ -35,11 +35,7 @@ impl LookupConnector for HttpConnector {
     }
 
     fn provider(&self, table: &LookupDefinition) -> Result<Arc<dyn LookupProvider>> {
-        let owner = Owner {
-            kind: "lookup table",
-            name: &table.name,
-            provider: LookupConnector::name(self),
-        };
+        let owner = Owner::lookup_table(table, LookupConnector::name(self));
         let options = HttpOptions::parse(owner, &table.options)?;
         for column in table.schema.fields() {
             if let Some(reason) = unsupported(column.data_type()) {
@@ -50,7 +46,7 @@ impl LookupConnector for HttpConnector {
     }
 
     fn is_secret(&self, option: &str) -> bool {
-        canonical(option) == "headers"
+        option == "headers"
     }
 }
 

@@ -81,7 +81,7 @@ fn options_and_columns_are_checked_when_the_table_is_made() {
         (vec![("endpoint", "h")], "lookup table users: option 'endpoint': expected an http"),
         (
             vec![("endpoint", "http://h"), ("colour", "red")],
-            "lookup table users: unknown option 'colour'; provider http accepts endpoint, headers",
+            "lookup table users: option 'colour': no such option, connector 'http' accepts endpoint, headers",
         ),
     ] {
         let error = HttpConnector.provider(&definition(options)).unwrap_err().to_string();

@@ -276,7 +276,7 @@ async fn connections_are_shared_and_bounded() {
     fill_users(&redis).await;
     let session = session(4);
     for (table, value) in [("json", "json"), ("hash", "hash")] {
-        let options = format!("'value' '{value}', 'connections' '3', 'max_batch_size' '1'");
+        let options = format!("'value' '{value}', 'pool_size' '3', 'max_batch_size' '1'");
         redis.create(&session, table, USERS, &options).await;
         rows(&session, &left_join(table)).await.unwrap();
     }
@@ -289,19 +289,19 @@ async fn a_table_that_cannot_be_made_says_why() {
     let redis = Redis::shared().await;
     let session = session(1);
     for (columns, options, says) in [
-        (USERS, "'url' ''", "option 'url': expected an url like 'redis://localhost:6379/0'"),
-        (
-            USERS,
-            "'url' 'http://h'",
-            "option 'url': expected an url like 'redis://localhost:6379/0'",
-        ),
+        (USERS, "'url' ''", "option 'url': expected a URL like 'redis://localhost:6379/0'"),
+        (USERS, "'url' 'http://h'", "option 'url': expected a URL like 'redis://localhost:6379/0'"),
         (USERS, "'url' 'redis://:hush@h/x'", "the database is no number"),
         (USERS, "'value' 'list'", "'list' is not accepted, accepted are 'json', 'hash', 'string'"),
         (USERS, "'key' 'user'", "option 'key': 'user': key column {id} is missing in it"),
-        (USERS, "'connections' '0'", "'0' is not a number of connections greater than 0"),
+        (USERS, "'pool_size' '0'", "'0' is not a number of connections greater than 0"),
         (USERS, "'connect_timeout' '0s'", "'0s' is not a duration greater than 0"),
         (USERS, "'tls_cert_file' 'x'", "option 'tls_cert_file': needs option 'tls_key_file', too"),
-        (USERS, "'host' 'h'", "unknown option 'host'; provider redis accepts url, user, password"),
+        (
+            USERS,
+            "'host' 'h'",
+            "option 'host': no such option, connector 'redis' accepts url, user, password",
+        ),
         (USERS, "'value' 'string'", "'string' is the value of one column beside the key, not of 2"),
         ("x DOUBLE, PRIMARY KEY (x)", "", "column x: DOUBLE cannot be part of a Redis key"),
         ("x BIGINT, v INTERVAL, PRIMARY KEY (x)", "", "column v: INTERVAL has no JSON form"),

@@ -56,7 +56,7 @@ async fn attempts(session: &FarcallSession) -> i64 {
 #[tokio::test]
 async fn connections_that_are_cut_are_made_again() {
     let redis = Redis::own().await;
-    let options = "'max_attempts' '50', 'max_retry_delay' '2ms', 'connections' '3', \
+    let options = "'max_attempts' '50', 'max_retry_delay' '2ms', 'pool_size' '3', \
                    'buffer_capacity' '6'";
     let session = users(&redis, &options.replace("'max_batch_size' '10', ", "")).await;
     for _ in 0..10 {
@@ -165,7 +165,7 @@ async fn a_malformed_document_fails_alone() {
 #[tokio::test]
 async fn a_full_server_is_tried_again() {
     let redis = Redis::own().await;
-    let session = users(&redis, "'max_attempts' '3', 'connections' '2'").await;
+    let session = users(&redis, "'max_attempts' '3', 'pool_size' '2'").await;
     let client = redis.client().await;
     let ask = async |command: &[&str]| {
         let mut all = redis::cmd(command[0]);
@@ -210,7 +210,7 @@ async fn a_server_that_runs_a_script_is_waited_for() {
 async fn a_server_that_does_not_answer_is_given_up_in_time() {
     let redis = Redis::own().await;
     let session =
-        users(&redis, "'attempt_timeout' '100ms', 'max_attempts' '2', 'connections' '2'").await;
+        users(&redis, "'attempt_timeout' '100ms', 'max_attempts' '2', 'pool_size' '2'").await;
     let frozen = redis.freeze().await;
     let message = rows(&session, JOIN).await.unwrap_err();
     assert!(message.contains("users timed out after 100ms on attempt 2"), "{message}");
@@ -222,7 +222,7 @@ async fn a_server_that_does_not_answer_is_given_up_in_time() {
 #[tokio::test]
 async fn a_dropped_query_leaves_no_connection_that_waits() {
     let redis = Redis::own().await;
-    let session = users(&redis, "'connections' '4'").await;
+    let session = users(&redis, "'pool_size' '4'").await;
     assert_eq!(rows(&session, JOIN).await.unwrap(), expected());
     assert!((1..=4).contains(&redis.connections().await.len()));
     let frozen = redis.freeze().await;
@@ -258,7 +258,7 @@ async fn an_answer_that_is_too_large_is_cut_off_and_its_key_found() {
 async fn answers_in_flight_on_one_connection_may_each_be_as_large_as_the_limit() {
     let redis = Redis::shared().await;
     let large = format!(r#"{{"name": "{}"}}"#, "x".repeat(18_000));
-    let options = "'max_response_bytes' '20000', 'connections' '1', 'max_batch_size' '1', \
+    let options = "'max_response_bytes' '20000', 'pool_size' '1', 'max_batch_size' '1', \
                    'buffer_capacity' '16', 'max_attempts' '1'";
     let session = crate::support::remote::session(1);
     redis.create(&session, "users", COLUMNS, options).await;

@@ -68,7 +68,7 @@ async fn a_server_is_reached_by_tls_and_both_sides_are_checked() {
         (format!("{url}, 'tls_ca_cert_file' '{}'", file("none.crt")), "none.crt: No such file"),
         (
             format!("'url' '{}', 'tls_ca_cert_file' 'x'", redis.url()),
-            "url: options 'tls_..' need an url rediss://",
+            "url: options 'tls_..' need a URL rediss://",
         ),
     ] {
         let message = ask(&options).await.unwrap_err();

@@ -23,7 +23,7 @@ pub struct LookupDefinition {
     pub schema: SchemaRef,
     /// The columns of the key, by their position.
     pub key: Vec<usize>,
-    /// The options that are the connector's.
+    /// The options that are the connector's, each by its one name: lower case, with underscores.
     pub options: BTreeMap<String, String>,
     /// The call options.
     pub call_options: CallOptions,

@@ -23,7 +23,8 @@ pub struct ModelDefinition {
     pub output: Vec<FieldRef>,
     /// The provider's name: `http`, `local`.
     pub provider: String,
-    /// The provider's own options (call options and `provider` are taken out before).
+    /// The provider's own options, each by its one name: lower case, with underscores. Call options,
+    /// `provider` and `version` are taken out before.
     pub options: BTreeMap<String, String>,
 }
 

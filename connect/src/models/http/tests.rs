@@ -258,7 +258,7 @@ fn columns_are_declared_and_declared_once() {
 
 #[test]
 fn header_values_are_secret() {
-    assert!(HttpProvider.is_secret("Headers"));
+    assert!(HttpProvider.is_secret("headers"));
     assert!(!HttpProvider.is_secret("endpoint"));
 }
 

@@ -24,7 +24,7 @@ use reqwest::header::HeaderMap;
 use tokio::sync::Mutex;
 
 use super::http::check_columns;
-use crate::common::options::{Owner, bad_option, canonical, unknown_option};
+use crate::common::options::{OptionReader, Owner};
 use crate::common::secrets::Secrets;
 use crate::http::endpoint::{Destination, Target};
 use crate::http::options::Limits;
@@ -80,38 +80,24 @@ impl ModelProvider for LocalProvider {
 }
 
 fn parse_options(model: &ModelDefinition) -> Result<(LocalModel, usize)> {
-    let mut local = None;
-    let mut dimension = None;
-    for (option, value) in &model.options {
-        let bad = |message: String| bad_option(Owner::model(model), option, message);
-        match canonical(option).as_str() {
-            "model" => {
-                let name = value.trim().to_ascii_lowercase();
-                local = Some(LocalModel::find(&name).ok_or_else(|| {
-                    bad(format!("no local model '{value}'; accepted: {}", LocalModel::names()))
-                })?);
-            }
-            "dimension" => {
-                let number = value.trim().parse().ok().filter(|n| DIMENSIONS.contains(n));
-                dimension = Some(number.ok_or_else(|| {
-                    let (low, high) = (DIMENSIONS.start(), DIMENSIONS.end());
-                    bad(format!("'{value}' is not a number from {low} to {high}"))
-                })?);
-            }
-            _ => return Err(unknown_option(Owner::model(model), option, &["model", "dimension"])),
-        }
-    }
-    let local = local.ok_or_else(|| {
-        bad_option(
-            Owner::model(model),
-            "model",
-            format!("missing, expected one of {}", LocalModel::names()),
-        )
+    let mut reader = OptionReader::new(Owner::model(model), &model.options);
+    let expected = format!("expected one of {}", LocalModel::names());
+    let local = reader.required("model", &expected, |value| {
+        let found = LocalModel::find(&value.trim().to_ascii_lowercase());
+        found.ok_or_else(|| format!("no local model '{value}'; accepted: {}", LocalModel::names()))
+    })?;
+    let dimension = reader.parse("dimension", |value| {
+        let number = value.trim().parse().ok().filter(|number| DIMENSIONS.contains(number));
+        number.ok_or_else(|| {
+            let (low, high) = (DIMENSIONS.start(), DIMENSIONS.end());
+            format!("'{value}' is not a number from {low} to {high}")
+        })
     })?;
     if dimension.is_some() && local != LocalModel::Embedding {
         let message = format!("only model embedding has one, not {}", local.name());
-        return Err(bad_option(Owner::model(model), "dimension", message));
+        return Err(reader.bad("dimension", message));
     }
+    reader.finish()?;
     Ok((local, dimension.unwrap_or(DEFAULT_DIMENSION)))
 }
 

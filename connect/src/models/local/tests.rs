@@ -85,7 +85,7 @@ fn what_create_model_cannot_have_is_told_with_what_there_is() {
             &[("modle", "x")],
             text("t"),
             text("lang"),
-            "unknown option 'modle'; provider local accepts model, dimension",
+            "option 'model': missing, expected one of language, sentiment, embedding; there is 'modle'",
         ),
         (
             &[("model", "language"), ("dimension", "9")],

@@ -8,11 +8,9 @@ use datafusion_common::error::Result;
 use datafusion_common::plan_err;
 use farcall_udf::{LookupConnector, LookupDefinition, LookupProvider, RowSource};
 
-use crate::common::options::{Owner, bad_option, canonical, unknown_option};
+use crate::common::options::{OptionReader, Owner};
 use crate::stores::memory::MemoryLookup;
 
-/// The options of the connector.
-const ACCEPTED: [&str; 2] = ["location", "table"];
 /// The files that `location` may name, by their extension.
 const EXTENSIONS: [&str; 6] = ["csv", "tsv", "json", "ndjson", "jsonl", "parquet"];
 
@@ -34,25 +32,18 @@ impl LookupConnector for MemoryConnector {
     }
 
     fn source(&self, table: &LookupDefinition) -> Result<Option<RowSource>> {
-        let owner = Owner { kind: "lookup table", name: &table.name, provider: "memory" };
-        let (mut location, mut from) = (None, None);
-        for (option, value) in &table.options {
-            match canonical(option).as_str() {
-                "location" => location = Some(value.as_str()),
-                "table" => from = Some(value.as_str()),
-                _ => return Err(unknown_option(owner, option, &ACCEPTED)),
-            }
-        }
+        let mut reader = OptionReader::new(Owner::lookup_table(table, self.name()), &table.options);
+        let location = reader.parse("location", file)?;
+        let from = reader.take("table").map(|from| RowSource::Table(from.to_owned()));
+        reader.finish()?;
         let source = match (location, from) {
-            (Some(path), None) => file(owner, path)?,
-            (None, Some(from)) => RowSource::Table(from.to_owned()),
+            (Some(source), None) | (None, Some(source)) => source,
             (Some(_), Some(_)) => {
-                let message = "goes without 'location': rows have one source";
-                return Err(bad_option(owner, "table", message));
+                return Err(reader.bad("table", "goes without 'location': rows have one source"));
             }
             (None, None) => {
                 let message = "missing, expected a file, or the option 'table' with a table";
-                return Err(bad_option(owner, "location", message));
+                return Err(reader.bad("location", message));
             }
         };
         Ok(Some(source))
@@ -74,7 +65,7 @@ impl LookupConnector for MemoryConnector {
     }
 }
 
-fn file(owner: Owner<'_>, path: &str) -> Result<RowSource> {
+fn file(path: &str) -> Result<RowSource, String> {
     let extension = Path::new(path).extension().and_then(|end| end.to_str());
     let same = |known: &&&str| extension.is_some_and(|e| e.eq_ignore_ascii_case(known));
     match EXTENSIONS.iter().find(same) {
@@ -83,9 +74,7 @@ fn file(owner: Owner<'_>, path: &str) -> Result<RowSource> {
         }
         None => {
             let accepted = EXTENSIONS.map(|extension| format!(".{extension}")).join(", ");
-            let message =
-                format!("'{path}' is no file of a kind that is read, accepted are {accepted}");
-            Err(bad_option(owner, "location", message))
+            Err(format!("'{path}' is no file of a kind that is read, accepted are {accepted}"))
         }
     }
 }

@@ -50,7 +50,7 @@ use farcall_udf::{
     LookupQuery, LookupScan,
 };
 
-use crate::common::options::{Owner, canonical};
+use crate::common::options::Owner;
 use lookup::PostgresLookup;
 use options::PostgresOptions;
 use scan::PostgresScan;
@@ -86,9 +86,8 @@ impl LookupConnector for PostgresConnector {
     }
 
     fn provider(&self, table: &LookupDefinition) -> Result<Arc<dyn LookupProvider>> {
-        let owner = Owner { kind: "lookup table", name: &table.name, provider: self.name() };
-        let window = table.call_options.buffer_capacity();
-        let options = PostgresOptions::parse(owner, &table.options, window)?;
+        let owner = Owner::lookup_table(table, self.name());
+        let options = PostgresOptions::parse(owner, table)?;
         for (index, column) in table.schema.fields().iter().enumerate() {
             let name = column.name();
             match ColumnType::of(column.data_type()) {
@@ -107,7 +106,7 @@ impl LookupConnector for PostgresConnector {
     }
 
     fn is_secret(&self, option: &str) -> bool {
-        canonical(option) == "password"
+        option == "password"
     }
 }
 

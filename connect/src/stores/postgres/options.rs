@@ -7,20 +7,19 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use datafusion_common::error::Result;
+use farcall_udf::LookupDefinition;
 use percent_encoding::percent_decode_str;
 use tokio_postgres::Config;
 use tokio_postgres::config::{Host, SslMode};
 
 use crate::common::options::{
-    DEFAULT_MAX_RESPONSE_BYTES, Owner, bad_option, canonical, positive, unknown_option,
+    DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_RESPONSE_BYTES, OptionReader, Owner,
 };
 use crate::common::secrets::Secrets;
 use crate::common::template::Template;
 use crate::common::{keepalive, userinfo};
 use crate::stores::postgres::names::TableName;
 
-/// How long a connection may take unless `connect_timeout` says otherwise.
-const DEFAULT_CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Connections at most unless `pool_size` or `buffer_capacity` say otherwise; a server takes 100 of
 /// all its clients unless it is told otherwise.
 const DEFAULT_POOL_SIZE: usize = 10;
@@ -29,24 +28,6 @@ const APPLICATION_NAME: &str = "farcall";
 
 /// The largest answer that there can be: Arrow's columns of bytes hold no more.
 const MAX_RESPONSE_BYTES: usize = i32::MAX as usize;
-
-const ACCEPTED: [&str; 15] = [
-    "url",
-    "host",
-    "port",
-    "user",
-    "password",
-    "dbname",
-    "table",
-    "sslmode",
-    "sslrootcert",
-    "pool_size",
-    "connect_timeout",
-    "max_response_bytes",
-    "application_name",
-    "options",
-    "target_session_attrs",
-];
 
 /// The options that are handed to the server's client as they are, under libpq's names.
 const KEYWORDS: [&str; 8] = [
@@ -60,7 +41,7 @@ const KEYWORDS: [&str; 8] = [
     "target_session_attrs",
 ];
 
-const EXPECTED_URL: &str = "expected an URL like 'postgres://user@host:5432/database'";
+const EXPECTED_URL: &str = "expected a URL like 'postgres://user@host:5432/database'";
 
 /// How much a server has to prove, in libpq's words.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -146,75 +127,49 @@ pub(crate) struct PostgresOptions {
 impl PostgresOptions {
     /// Reads the options of a table; errors name table and option and repeat no secret.
     ///
-    /// `window` is the table's own `buffer_capacity`: as many connections are of use.
-    pub(crate) fn parse(
-        owner: Owner<'_>,
-        given: &BTreeMap<String, String>,
-        window: Option<usize>,
-    ) -> Result<Self> {
-        let table = owner.name.rsplit('.').next().unwrap_or(owner.name);
-        let mut options = Self {
-            url: None,
-            keywords: BTreeMap::new(),
-            sslmode: None,
-            sslrootcert: None,
-            connect_timeout: None,
-            table: TableName::exact(table),
-            pool_size: window.unwrap_or(DEFAULT_POOL_SIZE),
-            max_response_bytes: DEFAULT_MAX_RESPONSE_BYTES,
-        };
-        for (option, value) in given {
-            let name = canonical(option);
-            let Some(name) = ACCEPTED.into_iter().find(|accepted| *accepted == name) else {
-                return Err(unknown_option(owner, option, &ACCEPTED));
-            };
-            options.set(name, value).map_err(|message| bad_option(owner, option, message))?;
+    /// As many connections are of use as the table's own `buffer_capacity` says.
+    pub(crate) fn parse(owner: Owner<'_>, table: &LookupDefinition) -> Result<Self> {
+        let mut reader = OptionReader::new(owner, &table.options);
+        let own_table = table.name.rsplit('.').next().unwrap_or(&table.name);
+        let window = table.call_options.buffer_capacity();
+        let url = reader.parse("url", |value| Template::parse(value.trim()))?;
+        let mut keywords = BTreeMap::new();
+        for keyword in KEYWORDS {
+            if let Some(value) = reader.parse(keyword, Template::parse)? {
+                keywords.insert(keyword, value);
+            }
         }
+        let pool_size = reader.positive("pool_size", "number of connections")?;
+        let bytes = reader.positive("max_response_bytes", "number of bytes")?;
+        let bytes = bytes.unwrap_or(DEFAULT_MAX_RESPONSE_BYTES);
+        let options = Self {
+            url,
+            keywords,
+            table: reader
+                .parse("table", TableName::parse)?
+                .unwrap_or_else(|| TableName::exact(own_table)),
+            sslmode: reader.parse("sslmode", str::parse)?,
+            sslrootcert: reader.parse("sslrootcert", |value| Template::parse(value.trim()))?,
+            connect_timeout: reader.duration("connect_timeout")?,
+            pool_size: pool_size.or(window).unwrap_or(DEFAULT_POOL_SIZE),
+            max_response_bytes: bytes.min(MAX_RESPONSE_BYTES),
+        };
         if options.url.is_none() && !options.keywords.contains_key("host") {
-            return Err(bad_option(owner, "url", format!("missing, {EXPECTED_URL}")));
+            return Err(reader.bad("url", format!("missing, {EXPECTED_URL}")));
         }
         for both in ["host", "port", "dbname"] {
             if options.url.is_some() && options.keywords.contains_key(both) {
-                return Err(bad_option(owner, both, "stands in 'url' already"));
+                return Err(reader.bad(both, "stands in 'url' already"));
             }
         }
-        // A part of an URL, a port for instance, is as likely behind a placeholder as the whole.
+        // A part of a URL, a port for instance, is as likely behind a placeholder as the whole.
         let whole = options.url.as_ref().is_some_and(Template::starts_with_placeholder);
         if !whole {
             let checked = options.resolve(|_| Some("1".to_owned()));
-            checked.map_err(|(option, message)| bad_option(owner, option, message))?;
+            checked.map_err(|(option, message)| reader.bad(option, message))?;
         }
+        reader.finish()?;
         Ok(options)
-    }
-
-    fn set(&mut self, name: &'static str, value: &str) -> Result<(), String> {
-        match name {
-            "url" => self.url = Some(Template::parse(value.trim())?),
-            "table" => self.table = TableName::parse(value)?,
-            "sslmode" => self.sslmode = Some(value.parse()?),
-            "sslrootcert" => self.sslrootcert = Some(Template::parse(value.trim())?),
-            "pool_size" => {
-                let size = value.trim().parse().ok().filter(|size| *size > 0);
-                self.pool_size = size.ok_or_else(|| {
-                    format!("'{value}' is not a number of connections greater than 0")
-                })?;
-            }
-            "max_response_bytes" => {
-                self.max_response_bytes =
-                    positive(value, "number of bytes")?.min(MAX_RESPONSE_BYTES);
-            }
-            "connect_timeout" => {
-                let timeout = humantime::parse_duration(value.trim()).ok();
-                let timeout = timeout.filter(|timeout| !timeout.is_zero());
-                self.connect_timeout = Some(timeout.ok_or_else(|| {
-                    format!("'{value}' is not a duration greater than 0, like '10s'")
-                })?);
-            }
-            keyword => {
-                self.keywords.insert(keyword, Template::parse(value)?);
-            }
-        }
-        Ok(())
     }
 
     /// Fills in the environment; errors name the option and the variable and repeat no value.
@@ -263,7 +218,7 @@ impl PostgresOptions {
     }
 }
 
-/// Reads an URL as libpq does; two of its words the client does not know.
+/// Reads a URL as libpq does; two of its words the client does not know.
 fn read_url(url: &str, server: &mut Server) -> Result<(), String> {
     if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
         return Err(EXPECTED_URL.to_owned());
@@ -348,17 +303,20 @@ fn set_keyword(config: &mut Config, name: &str, value: &str) -> Result<(), Strin
 
 #[cfg(test)]
 mod tests {
+    use farcall_udf::CallOptions;
+
     use super::*;
+    use crate::common::testing::table;
 
     const URL: (&str, &str) = ("url", "postgres://me@h:1/d");
 
     #[test]
-    fn an_url_and_keywords_say_the_same() {
+    fn a_url_and_keywords_say_the_same() {
         let by_url =
             server(&[("url", "postgresql://me:pw-42@h:1/d?sslmode=require&options=-cx%3D1")]);
         let by_keywords = server(&[
             ("host", "h"),
-            ("PORT", "1"),
+            ("port", "1"),
             ("user", "me"),
             ("password", "${env:PW}"),
             ("dbname", "d"),
@@ -375,7 +333,7 @@ mod tests {
             ("url", "postgres://me@h/d?sslmode=disable&connect_timeout=3&sslrootcert=%2Fa%20b"),
             ("user", "you"),
             ("sslmode", "verify-full"),
-            ("connect-timeout", "7s"),
+            ("connect_timeout", "7s"),
         ]);
         assert_eq!(server.config.get_user(), Some("you"));
         assert_eq!((server.verify, server.connect_timeout.as_secs()), (Verify::Full, 7));
@@ -398,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn values_of_an_url_are_percent_encoded_and_no_form() {
+    fn values_of_a_url_are_percent_encoded_and_no_form() {
         let root_cert = |value: &str| {
             let url = format!("postgres://h/d?sslmode=verify%2Dca&sslrootcert={value}");
             let server = server(&[("url", &url)]);
@@ -433,8 +391,9 @@ mod tests {
 
     #[test]
     fn there_are_as_many_connections_as_the_table_has_requests_in_flight() {
-        let given = BTreeMap::from([("url".to_owned(), URL.1.to_owned())]);
-        assert_eq!(PostgresOptions::parse(OWNER, &given, Some(3)).unwrap().pool_size, 3);
+        let mut table = definition(&[URL]);
+        table.call_options = CallOptions::new().with_buffer_capacity(3);
+        assert_eq!(parse_table(&table).unwrap().pool_size, 3);
         assert_eq!(server(&[URL, ("pool_size", "4")]).pool_size, 4);
     }
 
@@ -468,7 +427,11 @@ mod tests {
             ("target_session_attrs", "x", "accepted are any, read-write, read-only"),
             ("password", "${pw-42}", "a placeholder is not of the form ${env:NAME}"),
             ("table", "a..b", "expected the name of a table"),
-            ("colour", "pw-42", "unknown option 'colour'; provider postgres accepts url, host"),
+            (
+                "colour",
+                "pw-42",
+                "option 'colour': no such option, connector 'postgres' accepts url, host",
+            ),
         ] {
             let options = [URL, (option, value)];
             let error = parse(&options).unwrap_err().to_string();
@@ -485,11 +448,17 @@ mod tests {
         assert!(!format!("{options:?}").contains("42"));
     }
 
-    const OWNER: Owner<'_> = Owner { kind: "lookup table", name: "u", provider: "postgres" };
-
     fn parse(options: &[(&str, &str)]) -> Result<PostgresOptions> {
+        parse_table(&definition(options))
+    }
+
+    fn parse_table(table: &LookupDefinition) -> Result<PostgresOptions> {
+        PostgresOptions::parse(Owner::lookup_table(table, "postgres"), table)
+    }
+
+    fn definition(options: &[(&str, &str)]) -> LookupDefinition {
         let options = options.iter().map(|(name, value)| ((*name).into(), (*value).into()));
-        PostgresOptions::parse(OWNER, &options.collect(), None)
+        table("u", options.collect())
     }
 
     fn server(options: &[(&str, &str)]) -> Server {

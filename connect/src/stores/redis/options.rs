@@ -11,31 +11,16 @@ use url::Url;
 
 use super::ValueKind;
 use crate::common::options::{
-    DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_RESPONSE_BYTES, Owner, bad_option, canonical, positive,
-    positive_duration, unknown_option,
+    DEFAULT_CONNECT_TIMEOUT, DEFAULT_MAX_RESPONSE_BYTES, OptionReader, Owner,
 };
 use crate::common::secrets::Secrets;
 use crate::common::template::Template;
 use crate::common::userinfo;
 
-/// Connections to a server unless `connections` says otherwise.
-const DEFAULT_CONNECTIONS: usize = 8;
-/// The port of Redis where an URL names none.
+/// Connections to a server unless `pool_size` says otherwise.
+const DEFAULT_POOL_SIZE: usize = 8;
+/// The port of Redis where a URL names none.
 const DEFAULT_PORT: u16 = 6379;
-/// The options of connector `redis`.
-const ACCEPTED: [&str; 11] = [
-    "url",
-    "user",
-    "password",
-    "key",
-    "value",
-    "connections",
-    "connect_timeout",
-    "max_response_bytes",
-    "tls_ca_cert_file",
-    "tls_cert_file",
-    "tls_key_file",
-];
 
 /// The options of connector `redis`.
 ///
@@ -56,17 +41,31 @@ pub(crate) struct RedisOptions {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct Bounds {
     /// Connections to the server.
-    pub(crate) connections: usize,
+    pub(crate) pool_size: usize,
     /// How long a connection may take until it can be used.
     pub(crate) connect_timeout: Duration,
     /// The largest answer to one request, in bytes.
     pub(crate) max_response_bytes: usize,
 }
 
+impl Bounds {
+    fn read(reader: &mut OptionReader<'_>) -> Result<Self> {
+        let default = Self::default();
+        let size = reader.positive("pool_size", "number of connections")?;
+        let timeout = reader.duration("connect_timeout")?;
+        let bytes = reader.positive("max_response_bytes", "number of bytes")?;
+        Ok(Self {
+            pool_size: size.unwrap_or(default.pool_size),
+            connect_timeout: timeout.unwrap_or(default.connect_timeout),
+            max_response_bytes: bytes.unwrap_or(default.max_response_bytes),
+        })
+    }
+}
+
 impl Default for Bounds {
     fn default() -> Self {
         Self {
-            connections: DEFAULT_CONNECTIONS,
+            pool_size: DEFAULT_POOL_SIZE,
             connect_timeout: DEFAULT_CONNECT_TIMEOUT,
             max_response_bytes: DEFAULT_MAX_RESPONSE_BYTES,
         }
@@ -79,6 +78,23 @@ pub(crate) struct TlsFiles {
     pub(crate) roots: Option<PathBuf>,
     pub(crate) certificate: Option<PathBuf>,
     pub(crate) key: Option<PathBuf>,
+}
+
+impl TlsFiles {
+    fn read(reader: &mut OptionReader<'_>) -> Result<Self> {
+        let files = Self {
+            roots: reader.take("tls_ca_cert_file").map(PathBuf::from),
+            certificate: reader.take("tls_cert_file").map(PathBuf::from),
+            key: reader.take("tls_key_file").map(PathBuf::from),
+        };
+        let half = match (&files.certificate, &files.key) {
+            (Some(_), None) => ("tls_cert_file", "tls_key_file"),
+            (None, Some(_)) => ("tls_key_file", "tls_cert_file"),
+            _ => return Ok(files),
+        };
+        let (given, missing) = half;
+        Err(reader.bad(given, format_args!("needs option '{missing}', too")))
+    }
 }
 
 /// A server and how it is reached; equal ones share their connections.
@@ -109,44 +125,18 @@ impl fmt::Debug for Server {
 impl RedisOptions {
     /// Reads the options of a table; errors name table and option and repeat no secret.
     pub(crate) fn parse(owner: Owner<'_>, given: &BTreeMap<String, String>) -> Result<Self> {
-        let (mut url, mut user, mut password) = (None, None, None);
-        let (mut key, mut kind) = (None, ValueKind::Json);
-        let (mut bounds, mut tls_files) = (Bounds::default(), TlsFiles::default());
-        for (option, value) in given {
-            let bad = |message: String| bad_option(owner, option, message);
-            let file = || Some(PathBuf::from(value));
-            match canonical(option).as_str() {
-                "url" => url = Some(parse_url(value).map_err(bad)?),
-                "user" => user = Some(Template::parse(value).map_err(bad)?),
-                "password" => password = Some(Template::parse(value).map_err(bad)?),
-                "key" => key = Some(value.clone()),
-                "value" => kind = value.parse().map_err(bad)?,
-                "connections" => {
-                    bounds.connections = positive(value, "number of connections").map_err(bad)?;
-                }
-                "connect_timeout" => {
-                    bounds.connect_timeout = positive_duration(value).map_err(bad)?;
-                }
-                "max_response_bytes" => {
-                    bounds.max_response_bytes = positive(value, "number of bytes").map_err(bad)?;
-                }
-                "tls_ca_cert_file" => tls_files.roots = file(),
-                "tls_cert_file" => tls_files.certificate = file(),
-                "tls_key_file" => tls_files.key = file(),
-                _ => return Err(unknown_option(owner, option, &ACCEPTED)),
-            }
-        }
-        let half = match (&tls_files.certificate, &tls_files.key) {
-            (Some(_), None) => Some(("tls_cert_file", "tls_key_file")),
-            (None, Some(_)) => Some(("tls_key_file", "tls_cert_file")),
-            _ => None,
+        let mut reader = OptionReader::new(owner, given);
+        let options = Self {
+            url: reader.required("url", EXPECTED_URL, parse_url)?,
+            user: reader.parse("user", Template::parse)?,
+            password: reader.parse("password", Template::parse)?,
+            key: reader.take("key").map(str::to_owned),
+            value: reader.parse("value", str::parse)?.unwrap_or(ValueKind::Json),
+            bounds: Bounds::read(&mut reader)?,
+            tls_files: TlsFiles::read(&mut reader)?,
         };
-        if let Some((given, missing)) = half {
-            return Err(bad_option(owner, given, format!("needs option '{missing}', too")));
-        }
-        let url =
-            url.ok_or_else(|| bad_option(owner, "url", format!("missing, {EXPECTED_URL}")))?;
-        Ok(Self { url, user, password, key, value: kind, bounds, tls_files })
+        reader.finish()?;
+        Ok(options)
     }
 
     /// Fills in the environment; errors name the variable and repeat no value.
@@ -174,7 +164,7 @@ impl RedisOptions {
         match &mut server.tls {
             Some(files) => *files = self.tls_files.clone(),
             None if self.tls_files != TlsFiles::default() => {
-                return Err("url: options 'tls_..' need an url rediss://".to_owned());
+                return Err("url: options 'tls_..' need a URL rediss://".to_owned());
             }
             None => {}
         }
@@ -184,7 +174,7 @@ impl RedisOptions {
     }
 }
 
-const EXPECTED_URL: &str = "expected an url like 'redis://localhost:6379/0', or rediss:// for TLS";
+const EXPECTED_URL: &str = "expected a URL like 'redis://localhost:6379/0', or rediss:// for TLS";
 
 fn parse_url(value: &str) -> Result<Template, String> {
     let template = Template::parse(value.trim())?;
@@ -196,7 +186,7 @@ fn parse_url(value: &str) -> Result<Template, String> {
     Ok(template)
 }
 
-/// Reads an url; what it does not say has its default.
+/// Reads a URL; what it does not say has its default.
 fn read_url(text: &str) -> Result<Server, String> {
     userinfo::check(text)?;
     let mut url = Url::parse(text.trim()).map_err(|error| format!("{EXPECTED_URL} ({error})"))?;
@@ -238,11 +228,12 @@ fn read_url(text: &str) -> Result<Server, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::common::testing::table;
 
     fn parse(options: &[(&str, &str)]) -> Result<RedisOptions> {
         let options = options.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let owner = Owner { kind: "lookup table", name: "users", provider: "redis" };
-        RedisOptions::parse(owner, &options.collect())
+        let table = table("users", options.collect());
+        RedisOptions::parse(Owner::lookup_table(&table, "redis"), &table.options)
     }
 
     fn resolve(options: &[(&str, &str)]) -> Result<Server, String> {
@@ -251,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn an_url_says_host_port_database_and_who_asks() {
+    fn a_url_says_host_port_database_and_who_asks() {
         let server = resolve(&[("url", "redis://me:p%40ss@h:7/3")]).unwrap();
         let (user, password) = (server.user.as_deref(), server.password.as_deref());
         assert_eq!((server.to_string().as_str(), server.database), ("h:7", 3));
@@ -263,7 +254,7 @@ mod tests {
 
     #[test]
     fn user_and_password_may_come_from_the_environment() {
-        let options = [("url", "redis://h"), ("user", "${env:A}"), ("Password", "${env:B}")];
+        let options = [("url", "redis://h"), ("user", "${env:A}"), ("password", "${env:B}")];
         let server = resolve(&options).unwrap();
         assert_eq!(server.user.as_deref(), Some("hush-A"));
         assert_eq!(server.password.as_deref(), Some("hush-B"));
@@ -292,23 +283,23 @@ mod tests {
         for (options, told) in [
             (vec![("url", "redis://:hush@h"), ("password", "hush")], "password: the url holds one"),
             (vec![("url", "redis://h"), ("user", "me")], "user: it needs a password"),
-            (vec![("url", "${env:URL}")], "url: expected an url like"),
+            (vec![("url", "${env:URL}")], "url: expected a URL like"),
         ] {
             let error = resolve(&options).unwrap_err();
             assert!(error.contains(told) && !error.contains("hush"), "{error}");
         }
         for url in ["h:1", "redis://", "redis://:hush@h/1?x=y", "redis://:hush@h/-1"] {
             let error = parse(&[("url", url)]).unwrap_err().to_string();
-            assert!(error.contains("option 'url': expected an url") && !error.contains("hush"));
+            assert!(error.contains("option 'url': expected a URL") && !error.contains("hush"));
         }
         let error = parse(&[]).unwrap_err().to_string();
-        assert!(error.contains("lookup table users: option 'url': missing, expected an url"));
+        assert!(error.contains("lookup table users: option 'url': missing, expected a URL"));
     }
 
     #[test]
     fn debug_shows_no_secret() {
-        let options = [("url", "redis://me:hush-1@h"), ("connections", "3")];
+        let options = [("url", "redis://me:hush-1@h"), ("pool_size", "3")];
         let debug = format!("{:?} {:?}", parse(&options).unwrap(), resolve(&options).unwrap());
-        assert!(debug.contains("connections: 3") && !debug.contains("hush"), "{debug}");
+        assert!(debug.contains("pool_size: 3") && !debug.contains("hush"), "{debug}");
     }
 }

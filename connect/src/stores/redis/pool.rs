@@ -19,7 +19,7 @@ type Dial = Shared<BoxFuture<'static, Result<Arc<Connection>, Failure>>>;
 /// The connections to one server.
 ///
 /// A request takes the connection with the fewest others on their way, and a new one as long as
-/// there are fewer than `connections`: so up to that many requests never wait for each other, and
+/// there are fewer than `pool_size`: so up to that many requests never wait for each other, and
 /// more of them are pipelined.
 pub(crate) struct Pool {
     server: Arc<Server>,
@@ -66,7 +66,7 @@ impl Pool {
                 Some(Arc::new(tls::client(roots.as_deref(), identity)?).into())
             }
         };
-        let slots = (0..server.bounds.connections).map(|_| Slot::default()).collect();
+        let slots = (0..server.bounds.pool_size).map(|_| Slot::default()).collect();
         Ok(Self { server: Arc::new(server), tls, slots: Mutex::new(slots) })
     }
 

@@ -41,7 +41,7 @@ impl HeldServer {
             password: None,
             database: 0,
             tls: None,
-            bounds: Bounds { connections, ..Bounds::default() },
+            bounds: Bounds { pool_size: connections, ..Bounds::default() },
         };
         Self { server, asked, answers, _task: task }
     }

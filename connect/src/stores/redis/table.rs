@@ -17,7 +17,7 @@ use super::options::RedisOptions;
 use super::scan::RedisScan;
 use super::{ValueKind, text};
 use crate::common::opened::opened;
-use crate::common::options::{Owner, bad_option, canonical};
+use crate::common::options::{Owner, bad_option};
 use crate::json::unsupported;
 use crate::stores::redis::source::{Names, Opened, Source};
 
@@ -28,7 +28,7 @@ const MAX_KEYS: usize = 10_000;
 ///
 /// Options: `url` (required; `redis://HOST:PORT/DATABASE`, or `rediss://` for TLS), `user`,
 /// `password`, `key` (a template like `user:{id}`; the table's name and the columns of the key with
-/// `:` between them), `value` (`json`, or `hash`, `string`), `connections` (8), `connect_timeout`
+/// `:` between them), `value` (`json`, or `hash`, `string`), `pool_size` (8), `connect_timeout`
 /// (10 s), `max_response_bytes` (64 MiB), `tls_ca_cert_file`, `tls_cert_file`, `tls_key_file`, and the
 /// call options. In `url`, `user` and `password`, `${env:NAME}` stands for an environment variable,
 /// read when a query starts.
@@ -41,11 +41,7 @@ impl LookupConnector for RedisConnector {
     }
 
     fn provider(&self, table: &LookupDefinition) -> Result<Arc<dyn LookupProvider>> {
-        let owner = Owner {
-            kind: "lookup table",
-            name: &table.name,
-            provider: LookupConnector::name(self),
-        };
+        let owner = Owner::lookup_table(table, LookupConnector::name(self));
         let refused = |message: String| DataFusionError::Plan(format!("{owner}: {message}"));
         let options = RedisOptions::parse(owner, &table.options)?;
         let fields = table.schema.fields();
@@ -74,7 +70,7 @@ impl LookupConnector for RedisConnector {
     }
 
     fn is_secret(&self, option: &str) -> bool {
-        canonical(option) == "password"
+        option == "password"
     }
 }
 
