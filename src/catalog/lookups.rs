@@ -6,14 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use datafusion::common::plan_err;
 use datafusion::error::Result;
 use datafusion::prelude::SessionContext;
-use farcall_udf::{
-    FarcallRuntime, LookupConnector, LookupDefinition, LookupProvider, LookupTable, Parameters,
-};
+use farcall_udf::{FarcallRuntime, LookupConnector, LookupProvider, LookupTable, Parameters};
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::catalog::definition::LookupSpec;
 use crate::catalog::fill::fill;
-use crate::catalog::lookup::LookupSpec;
+use crate::catalog::lookup::Defined;
 use crate::catalog::lookup_recipe;
 use crate::catalog::table::LookupTableProvider;
 
@@ -41,9 +40,9 @@ impl LookupRegistry {
 
     /// Makes a table of a definition that arrived in a plan.
     pub(crate) fn define(&self, spec: &LookupSpec) -> Result<Arc<LookupTable>> {
-        let (definition, connector) = spec.define(&self.connectors)?;
-        let provider = connector.provider(&definition)?;
-        self.table(spec, &definition, connector.as_ref(), provider)
+        let defined = Defined::try_new(spec, &self.connectors)?;
+        let provider = defined.connector.provider(&defined.definition)?;
+        table(&defined, provider)
     }
 
     /// Makes a table that a session creates.
@@ -52,54 +51,17 @@ impl LookupRegistry {
         spec: &LookupSpec,
         context: &SessionContext,
     ) -> Result<Arc<LookupTable>> {
-        let (definition, connector) = spec.define(&self.connectors)?;
-        let connector = connector.as_ref();
-        let Some(source) = connector.source(&definition)? else {
-            let provider = connector.provider(&definition)?;
-            return self.table(spec, &definition, connector, provider);
+        let defined = Defined::try_new(spec, &self.connectors)?;
+        let Defined { definition, connector, .. } = &defined;
+        let Some(source) = connector.source(definition)? else {
+            let provider = connector.provider(definition)?;
+            return table(&defined, provider);
         };
-        let rows = fill(&definition, &source, context).await?;
-        let provider = connector.filled(&definition, rows)?;
-        let name = &definition.name;
-        let table = by_name(name, self.named(spec, &definition, connector, provider)?);
+        let rows = fill(definition, &source, context).await?;
+        let provider = connector.filled(definition, rows)?;
+        let table = by_name(&definition.name, named(&defined, provider)?);
         self.remember(&table);
         Ok(table)
-    }
-
-    /// Makes a table of its provider.
-    ///
-    /// Its lookups carry the definition, unless that holds a secret: then they cannot travel, and the
-    /// definition is part of what tells its caches from those of others.
-    fn table(
-        &self,
-        spec: &LookupSpec,
-        definition: &LookupDefinition,
-        connector: &dyn LookupConnector,
-        provider: Arc<dyn LookupProvider>,
-    ) -> Result<Arc<LookupTable>> {
-        let table = self.named(spec, definition, connector, provider)?;
-        let name = &definition.name;
-        let bytes = spec.to_bytes()?;
-        Ok(Arc::new(match spec.may_travel(connector) {
-            true => table.with_recipe(lookup_recipe::of(name, bytes)),
-            false => table.with_instance(format!("{:x}", xxh3_64(&bytes))),
-        }))
-    }
-
-    /// Makes a table that knows its connector and the key by which its lookups are ordered.
-    fn named(
-        &self,
-        spec: &LookupSpec,
-        definition: &LookupDefinition,
-        connector: &dyn LookupConnector,
-        provider: Arc<dyn LookupProvider>,
-    ) -> Result<LookupTable> {
-        let table = LookupTable::try_new(&definition.name, provider)?;
-        let table = table.with_connector(connector.name());
-        match spec.ordering_key(definition)? {
-            Some(part) => table.with_ordering_key(part),
-            None => Ok(table),
-        }
     }
 
     /// Makes a table of a provider.
@@ -133,6 +95,30 @@ impl LookupRegistry {
             Some(table) => Ok(table),
             None => plan_err!("lookup table {name} is not registered here"),
         }
+    }
+}
+
+/// Makes a table of its provider.
+///
+/// Its lookups carry the definition, unless that holds a secret: then they cannot travel, and the
+/// definition is part of what tells its caches from those of others.
+fn table(defined: &Defined, provider: Arc<dyn LookupProvider>) -> Result<Arc<LookupTable>> {
+    let table = named(defined, provider)?;
+    let name = &defined.definition.name;
+    let bytes = defined.recipe.to_bytes()?;
+    Ok(Arc::new(match defined.may_travel {
+        true => table.with_recipe(lookup_recipe::of(name, bytes)),
+        false => table.with_instance(format!("{:x}", xxh3_64(&bytes))),
+    }))
+}
+
+/// Makes a table that knows its connector and the key by which its lookups are ordered.
+fn named(defined: &Defined, provider: Arc<dyn LookupProvider>) -> Result<LookupTable> {
+    let table = LookupTable::try_new(&defined.definition.name, provider)?;
+    let table = table.with_connector(defined.connector.name());
+    match defined.ordering_key {
+        Some(part) => table.with_ordering_key(part),
+        None => Ok(table),
     }
 }
 

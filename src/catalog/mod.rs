@@ -2,11 +2,10 @@
 
 mod definition;
 mod fill;
-pub(crate) mod lookup;
+mod lookup;
 mod lookup_recipe;
 pub(crate) mod lookups;
 pub(crate) mod model;
-mod model_recipe;
 pub(crate) mod models;
 mod objects;
 pub(crate) mod option_names;
@@ -16,11 +15,13 @@ pub(crate) mod sql_text;
 pub(crate) mod table;
 #[cfg(test)]
 pub(crate) mod testing;
+mod with_clause;
 
+pub(crate) use definition::LookupSpec;
 pub use definition::{IfExists, ModelSpec};
 pub(crate) use lookup_recipe::KIND as LOOKUP_RECIPE;
 pub use model::Model;
-pub use model_recipe::KIND as MODEL_RECIPE;
+pub use model::RECIPE as MODEL_RECIPE;
 pub use models::ModelRegistry;
 pub(crate) use objects::Objects;
 pub(crate) use rebuild::rebuild_lookup;

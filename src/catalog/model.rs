@@ -6,19 +6,20 @@ use std::sync::Arc;
 
 use datafusion::arrow::datatypes::{DataType, Field, FieldRef, Fields};
 use datafusion::common::plan_err;
-use datafusion::error::{DataFusionError, Result};
+use datafusion::error::Result;
 use datafusion::logical_expr::expr::ScalarFunction;
 use datafusion::logical_expr::{Expr, ScalarUDF};
 use farcall_connect::redact;
 use farcall_udf::{
-    AsyncFunction, AsyncUdf, CallError, CallOptions, Declaration, Kind, ModelDefinition,
-    ModelProvider, Recipe,
+    AsyncFunction, AsyncUdf, CallOptions, Declaration, Kind, ModelDefinition, ModelProvider, Recipe,
 };
 
-pub(crate) use crate::catalog::definition::ModelSpec;
-use crate::catalog::model_recipe::{self, RecipeModel};
-use crate::catalog::option_names::{find_twice, given_twice, option_name};
+use crate::catalog::definition::{Definition, ModelSpec};
 use crate::catalog::sql_text::{self, sql_name, sql_text};
+use crate::catalog::with_clause::{Object, With};
+
+/// The kind of recipe that a model's function carries.
+pub const RECIPE: &str = "model";
 
 /// A model that can be called.
 ///
@@ -40,30 +41,24 @@ impl Model {
     /// A planning error that names the model and the option or column; values that may be secret
     /// are not repeated.
     pub fn try_new(spec: ModelSpec, providers: &[Arc<dyn ModelProvider>]) -> Result<Self> {
-        let ModelSpec { name, input, output, comment, options } = spec;
-        check_columns(&name, "INPUT", &input)?;
-        check_columns(&name, "OUTPUT", &output)?;
-        let mut options = named_options(&name, options)?;
-        let provider = find_provider(&name, options.remove("provider"), providers)?;
-        let version = options.remove("version");
-        let mut call_options = CallOptions::new();
-        let mut own = BTreeMap::new();
-        for (option, value) in options {
-            if CallOptions::is_option(&option) {
-                call_options.set(&option, &value).map_err(|error| in_model(&name, error))?;
-            } else {
-                own.insert(option, value);
-            }
-        }
-        let definition = ModelDefinition {
-            name,
-            input,
-            output,
-            provider: provider.name().to_owned(),
-            options: own,
+        let object = Object::model(&spec.name);
+        check_columns(object, "INPUT", &spec.input)?;
+        check_columns(object, "OUTPUT", &spec.output)?;
+        let mut with = With::read(object, &spec.options)?;
+        let provider = with.find_maker(object, providers, |provider| provider.name())?;
+        let recipe = match with.may_travel(|option| provider.is_secret(option)) {
+            true => Some(Definition::model(&spec, with.written(object)).to_bytes()?),
+            false => None,
         };
+        let version = with.own.remove("version");
+        let fingerprint = fingerprint(&spec, provider.as_ref(), &with)?;
+        let With { call_options, own: options, .. } = with;
+        let ModelSpec { name, input, output, comment, .. } = spec;
+        let definition =
+            ModelDefinition { name, input, output, provider: provider.name().to_owned(), options };
         let shown_options = shown_options(&definition, &version, &call_options, provider.as_ref());
-        let function = function(&definition, version.as_deref(), &call_options, provider.as_ref())?;
+        let answers = version.clone().unwrap_or(fingerprint);
+        let function = function(&definition, recipe, answers, &call_options, provider.as_ref())?;
         Ok(Self { definition, version, comment, call_options, shown_options, function })
     }
 
@@ -161,52 +156,16 @@ impl fmt::Debug for Model {
     }
 }
 
-fn check_columns(model: &str, part: &str, columns: &[FieldRef]) -> Result<()> {
+fn check_columns(model: Object<'_>, part: &str, columns: &[FieldRef]) -> Result<()> {
     if columns.is_empty() {
-        return plan_err!("model {model}: {part} needs at least one column");
+        return plan_err!("{model}: {part} needs at least one column");
     }
     for (index, column) in columns.iter().enumerate() {
         if columns[..index].iter().any(|earlier| earlier.name() == column.name()) {
-            return plan_err!("model {model}: column {} stands twice in {part}", column.name());
+            return plan_err!("{model}: column {} is given twice in {part}", column.name());
         }
     }
     Ok(())
-}
-
-/// Returns the options by their one name.
-fn named_options(
-    model: &str,
-    options: BTreeMap<String, String>,
-) -> Result<BTreeMap<String, String>> {
-    if let Some(option) = find_twice(&options) {
-        return plan_err!("model {model}: {}", given_twice(option));
-    }
-    Ok(options.into_iter().map(|(option, value)| (option_name(&option), value)).collect())
-}
-
-fn find_provider(
-    model: &str,
-    name: Option<String>,
-    providers: &[Arc<dyn ModelProvider>],
-) -> Result<Arc<dyn ModelProvider>> {
-    let known: Vec<String> = providers.iter().map(|p| format!("'{}'", p.name())).collect();
-    let known = if known.is_empty() { "none".to_owned() } else { known.join(", ") };
-    let Some(name) = name else {
-        return plan_err!("model {model} lacks the option 'provider', accepted are {known}");
-    };
-    match providers.iter().find(|provider| provider.name().eq_ignore_ascii_case(name.trim())) {
-        Some(provider) => Ok(Arc::clone(provider)),
-        None => plan_err!("model {model}: no provider '{name}', accepted are {known}"),
-    }
-}
-
-fn in_model(model: &str, error: CallError) -> DataFusionError {
-    match error {
-        CallError::BadOption { option, message } => {
-            DataFusionError::Plan(format!("model {model}: bad option '{option}': {message}"))
-        }
-        other => other.into(),
-    }
 }
 
 fn shown_options(
@@ -229,30 +188,36 @@ fn shown_options(
 
 fn function(
     definition: &ModelDefinition,
-    version: Option<&str>,
+    recipe: Option<Vec<u8>>,
+    version: String,
     call_options: &CallOptions,
     provider: &dyn ModelProvider,
 ) -> Result<AsyncFunction> {
     let name = definition.name.clone();
     let types = definition.input.iter().map(|field| field.data_type().clone()).collect();
-    let recipe = RecipeModel::new(definition, version, call_options, provider);
-    let bytes = recipe.to_bytes()?;
-    // Without a version of the user's, a changed definition is a changed version: caches and
-    // journals must not answer for another endpoint. Secrets are not part of it.
-    let version = match version {
-        Some(version) => version.to_owned(),
-        None => recipe.fingerprint()?,
-    };
     let mut declaration = Declaration::new(&name, types, answer_type(&definition.output))
         .with_display(move |args| shown_call(&name, args))
         .with_kind(Kind::Model)
         .with_options(call_options.clone())
         .with_version(version);
-    if recipe.may_travel() {
-        declaration =
-            declaration.with_recipe(Recipe { kind: model_recipe::KIND.to_owned(), bytes });
+    if let Some(bytes) = recipe {
+        declaration = declaration.with_recipe(Recipe { kind: RECIPE.to_owned(), bytes });
     }
     Ok(AsyncFunction::Batch(provider.function(definition, declaration)?))
+}
+
+/// Hashes what shapes an answer: without a version of the user's, a changed definition is a changed
+/// version, since caches and journals must not answer for another endpoint. Secrets are no part of it.
+fn fingerprint(spec: &ModelSpec, provider: &dyn ModelProvider, with: &With) -> Result<String> {
+    let shown =
+        |option: &str, value: &str| match redact::may_travel(value, provider.is_secret(option)) {
+            true => value.to_owned(),
+            false => String::new(),
+        };
+    let mut shaping: BTreeMap<String, String> =
+        with.own.iter().map(|(option, value)| (option.clone(), shown(option, value))).collect();
+    shaping.insert("provider".to_owned(), provider.name().to_owned());
+    Definition::model(spec, shaping).fingerprint()
 }
 
 /// One output column is its value, several are a struct.
@@ -333,15 +298,15 @@ mod tests {
         no_provider.options.clear();
         for (spec, message) in [
             (nothing_sent, "model m: INPUT needs at least one column"),
-            (twice, "model m: column label stands twice in OUTPUT"),
-            (no_provider, "model m lacks the option 'provider', accepted are 'test'"),
+            (twice, "model m: column label is given twice in OUTPUT"),
+            (no_provider, "model m: option 'provider': missing, accepted are 'test'"),
             (
                 with(spec("m"), &[("provider", "x")]),
-                "model m: no provider 'x', accepted are 'test'",
+                "model m: option 'provider': no provider 'x', accepted are 'test'",
             ),
             (
                 with(spec("m"), &[("timeout", "30")]),
-                "model m: bad option 'timeout': value '30' is not accepted, a duration needs a unit",
+                "model m: option 'timeout': value '30' is not accepted, a duration needs a unit",
             ),
             (with(spec("m"), &[("colour", "red")]), "model m: no option 'colour', accepted are"),
             (

@@ -8,8 +8,8 @@ use datafusion::common::plan_err;
 use datafusion::error::Result;
 use farcall_udf::ModelProvider;
 
-use crate::catalog::definition::IfExists;
-use crate::catalog::model::{Model, ModelSpec};
+use crate::catalog::definition::{IfExists, ModelSpec};
+use crate::catalog::model::Model;
 
 /// The models of one session and the providers that make them.
 pub struct ModelRegistry {

@@ -13,8 +13,7 @@ use datafusion::sql::parser::Statement as SqlStatement;
 use datafusion::sql::sqlparser::ast::Statement as AstStatement;
 use farcall_udf::{CallError, FarcallConfig};
 
-use crate::catalog::lookup::LookupSpec;
-use crate::catalog::{IfExists, ModelSpec, Objects};
+use crate::catalog::{IfExists, LookupSpec, ModelSpec, Objects};
 use crate::sql::lookup_statement::CreateLookupTable;
 use crate::sql::model_statement::CreateModel;
 use crate::sql::names::{table_name, table_reference};
@@ -114,8 +113,7 @@ async fn create_lookup_table(session: &Objects, statement: CreateLookupTable) ->
         }
     }
     let columns = columns::fields(&format!("lookup table {name}"), columns, &context.state())?;
-    let columns = columns.iter().map(|field| (field.name().clone(), field.data_type().to_string()));
-    let spec = LookupSpec { name: name.clone(), columns: columns.collect(), key, options };
+    let spec = LookupSpec { name: name.clone(), columns, key, options };
     let lookups = session.lookups();
     let provider = lookups.entry(lookups.create(&spec, context).await?)?;
     context.deregister_table(table.clone())?;
@@ -237,7 +235,7 @@ mod tests {
             ),
             (
                 "INPUT (a INT) OUTPUT (b INT)",
-                "model m lacks the option 'provider', accepted are 'test'",
+                "model m: option 'provider': missing, accepted are 'test'",
             ),
             (
                 "INPUT (a INT) OUTPUT (b INT) WITH ('provider' = 'nil')",
@@ -245,7 +243,7 @@ mod tests {
             ),
             (
                 "INPUT (a INT) OUTPUT (b INT) WITH ('provider' = 'test', 'timeout' = '0s', 'headers' = 'hush')",
-                "bad option 'timeout': value '0s' is not accepted",
+                "model m: option 'timeout': value '0s' is not accepted",
             ),
             (
                 "INPUT (a INT) OUTPUT (b INT) WITH ('provider' = 'test', 'colour' = 'hush')",

@@ -153,9 +153,12 @@ async fn a_table_that_cannot_be_made_says_why() {
     for (options, says) in [
         (
             "'endpoint' 'http://h'",
-            "lookup table u: option 'connector' is missing, accepted are 'http'",
+            "lookup table u: option 'connector': missing, accepted are 'http'",
         ),
-        ("'connector' 'ftp'", "lookup table u: no connector 'ftp', accepted are 'http'"),
+        (
+            "'connector' 'ftp'",
+            "lookup table u: option 'connector': no connector 'ftp', accepted are 'http'",
+        ),
         ("'connector' 'http'", "lookup table u: option 'endpoint': missing"),
         (
             "'connector' 'http', 'endpoint' 'http://h', 'timeout' '3'",

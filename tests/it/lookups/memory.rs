@@ -101,7 +101,7 @@ async fn mistakes_name_the_table_the_option_and_what_is_accepted() {
         ),
         (
             "'path' 'u.csv'".to_owned(),
-            "unknown option 'path'; provider memory accepts location, table and the call options",
+            "option 'path': no such option, connector 'memory' accepts location, table and the call options",
         ),
         (
             format!("'location' '{}'", path("zip.csv")),
