@@ -16,6 +16,7 @@ mod guard;
 mod hint;
 pub mod logical;
 mod lookup;
+mod placeholder;
 mod plain;
 mod presence;
 mod rewrite;
@@ -33,6 +34,7 @@ pub use logical::{
     ResolveOutput, RowId, TableCall,
 };
 pub use lookup::{LookupSource, LookupTables};
+pub use placeholder::Placeholder;
 pub use plain::Plain;
 pub use rules::{
     EstimateCalls, Estimates, analyzer_rules, optimizer_rules, optimizer_rules_with_lookups,

@@ -9,7 +9,7 @@ use datafusion::common::plan_err;
 use datafusion::error::{DataFusionError, Result};
 use datafusion::sql::parser::Statement;
 use datafusion::sql::sqlparser::ast::{
-    Ident, Select, TableAlias, TableFactor, TableWithJoins, VisitorMut,
+    Expr, Ident, Select, TableAlias, TableFactor, TableWithJoins, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::{Token, Tokenizer};
@@ -17,9 +17,9 @@ use farcall_planner::LOOKUP_HINT;
 use farcall_udf::{CallError, CallOptions, canonical};
 
 use crate::catalog::option_names::{given_twice, option_name};
-use crate::catalog::sql_text::sql_text;
 use crate::sql::dialect::dialect;
 use crate::sql::names::normalize;
+use crate::sql::placeholder::placeholder;
 use crate::sql::statement_parts::visit_queries;
 use crate::sql::table_call::called;
 
@@ -31,11 +31,11 @@ const RETRY: [(&str, &str); 4] = [
     ("max_attempts", "max-attempts"),
 ];
 
-/// One hint: the table that it names, and the options, one `name=value` a line.
+/// One hint: the table that it names, and the options.
 #[derive(Debug, PartialEq)]
 struct Hint {
     table: String,
-    options: String,
+    options: CallOptions,
 }
 
 /// Carries the options of every LOOKUP hint to its table.
@@ -81,7 +81,7 @@ fn rewrite_select(select: &mut Select) -> Result<()> {
 }
 
 /// Puts the options below the table of that name; `false` if there is none.
-fn apply(from: &mut [TableWithJoins], table: &str, options: &str) -> Result<bool> {
+fn apply(from: &mut [TableWithJoins], table: &str, options: &CallOptions) -> Result<bool> {
     for tables in from {
         let joined = tables.joins.iter_mut().map(|join| &mut join.relation);
         for factor in std::iter::once(&mut tables.relation).chain(joined) {
@@ -102,7 +102,7 @@ fn apply(from: &mut [TableWithJoins], table: &str, options: &str) -> Result<bool
     Ok(false)
 }
 
-fn apply_to(factor: &mut TableFactor, table: &str, options: &str) -> Result<bool> {
+fn apply_to(factor: &mut TableFactor, table: &str, options: &CallOptions) -> Result<bool> {
     if let Some((function, shown)) = function_of(factor) {
         if normalize(shown) != table {
             return Ok(false);
@@ -124,11 +124,8 @@ fn apply_to(factor: &mut TableFactor, table: &str, options: &str) -> Result<bool
         columns: vec![],
         at: None,
     });
-    let text = format!(
-        "SELECT * FROM {name} WHERE {LOOKUP_HINT}({}, {})",
-        sql_text(table),
-        sql_text(options)
-    );
+    let args: Vec<String> = placeholder(table, options).iter().map(Expr::to_string).collect();
+    let text = format!("SELECT * FROM {name} WHERE {LOOKUP_HINT}({})", args.join(", "));
     let subquery = Parser::new(&dialect()).try_with_sql(&text)?.parse_query()?;
     *factor = TableFactor::Derived { lateral: false, subquery, alias: Some(alias), sample: None };
     Ok(true)
@@ -227,8 +224,7 @@ fn read_hint(tokens: &[Token]) -> Result<Hint> {
             quoted(missing)
         );
     }
-    let options = options.entries().into_iter().map(|(name, value)| format!("{name}={value}"));
-    Ok(Hint { table, options: options.collect::<Vec<_>>().join("\n") })
+    Ok(Hint { table, options })
 }
 
 fn set(options: &mut CallOptions, key: &str, name: &str, value: &str) -> Result<()> {
@@ -271,10 +267,16 @@ mod tests {
         let text = " LOOKUP('table'='u', 'async'='true', 'output-mode'='allow_unordered', \
                     'capacity'='10', 'timeout'='180s', 'retry-predicate'='lookup_miss', \
                     'retry-strategy'='fixed_delay', 'fixed-delay'='10s', 'max-attempts'='3') ";
-        let options = "mode=async\noutput_mode=allow_unordered\nbuffer_capacity=10\ntimeout=3m\n\
-                       retry_strategy=fixed_delay\nretry_delay=10s\nmax_attempts=3\n\
-                       retry_predicate=lookup_miss";
-        assert_eq!(read(text).unwrap(), [Hint { table: "u".into(), options: options.into() }]);
+        let hints = read(text).unwrap();
+        assert_eq!((hints.len(), hints[0].table.as_str()), (1, "u"));
+        let options = hints[0].options.entries();
+        let options: Vec<_> =
+            options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(
+            options.join(" "),
+            "mode=async output_mode=allow_unordered buffer_capacity=10 timeout=3m \
+             retry_strategy=fixed_delay retry_delay=10s max_attempts=3 retry_predicate=lookup_miss"
+        );
     }
 
     #[test]

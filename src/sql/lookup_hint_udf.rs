@@ -21,9 +21,8 @@ impl ScalarUDFImpl for LookupHintUdf {
 
     fn signature(&self) -> &Signature {
         // Volatile, so that it is neither evaluated beforehand nor moved away from its table.
-        static SIGNATURE: LazyLock<Signature> = LazyLock::new(|| {
-            Signature::exact(vec![DataType::Utf8, DataType::Utf8], Volatility::Volatile)
-        });
+        static SIGNATURE: LazyLock<Signature> =
+            LazyLock::new(|| Signature::variadic_any(Volatility::Volatile));
         &SIGNATURE
     }
 

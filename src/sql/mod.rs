@@ -10,6 +10,7 @@ mod lookup_statement;
 mod model_statement;
 pub(crate) mod names;
 mod parser;
+mod placeholder;
 pub(crate) mod predict;
 mod relations;
 mod setting;

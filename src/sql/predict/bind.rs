@@ -17,10 +17,10 @@ use datafusion::optimizer::AnalyzerRule;
 use crate::catalog::sql_text::sql_type;
 use crate::sql::predict::udf::PredictUdf;
 
-/// Replaces `predict('m', a)` by a call of m's own function, arguments cast to m's input types.
+/// Replaces `__predict('m', 0, a)` by a call of m's own function, arguments cast to m's input types.
 ///
 /// ```text
-/// Before: Projection: predict('m', t.a)               (looked up by name)
+/// Before: Projection: __predict('m', 0, t.a)          (looked up by name)
 /// After:  Projection: m(CAST(t.a AS Utf8View))        (the function itself)
 /// ```
 /// The column is called `PREDICT(m, t.a)` before and after. A statement is bound as soon as it is planned, so that its plan keeps
@@ -106,8 +106,9 @@ fn bind_call(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
     let Some(predict) = PredictUdf::find(&func) else {
         return Ok(Transformed::no(Expr::ScalarFunction(ScalarFunction { func, args })));
     };
-    let (model, options) = predict.target_of(&args)?;
-    let args: Vec<Expr> = args.into_iter().skip(predict.leading()).collect();
+    let (model, options, leading) = predict.target(&args)?;
+    let args: Vec<Expr> = args.into_iter().skip(leading).collect();
+    // The model may be another than the one that a view was planned with.
     model.check_arity(args.len())?;
     let args = args
         .into_iter()

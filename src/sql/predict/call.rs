@@ -1,4 +1,5 @@
-//! Rewrites PREDICT before planning: `PREDICT(m, a, k => 'v')` becomes `predict('m', ..)`.
+//! Rewrites PREDICT before planning: `PREDICT(m, a, k => 'v')` becomes
+//! `__predict('m', 1, 'k', 'v', a)`.
 //!
 //! The first argument of PREDICT is a model by its position, which DataFusion's planner would take
 //! for a column. What is wrong with a call is said here, with line and column. Fields of what a call
@@ -19,7 +20,8 @@ use farcall_udf::{CallError, CallOptions};
 use crate::catalog::ModelRegistry;
 use crate::catalog::option_names::{given_twice, option_name};
 use crate::sql::names::{dotted, normalize};
-use crate::sql::predict::udf::{PREDICT, PREDICT_WITH_OPTIONS, encode_options};
+use crate::sql::placeholder::{placeholder, text};
+use crate::sql::predict::udf::{PLACEHOLDER, PREDICT};
 use crate::sql::statement_parts::{Part, visit_queries};
 
 /// Rewrites every PREDICT of a statement, in EXPLAIN and COPY too.
@@ -55,7 +57,7 @@ fn rewrite_access(access: &mut AccessExpr) {
     if let AccessExpr::Dot(field) = access
         && let Expr::Identifier(ident) = field
     {
-        *field = text(normalize(ident));
+        *field = text(&normalize(ident));
     }
 }
 
@@ -76,23 +78,14 @@ fn rewrite_call(function: &mut Function, registry: &ModelRegistry) -> Result<()>
     let (model, args) = split_model(args, location)?;
     let (args, options) = split_options(args, location)?;
     registry.get(&model).and_then(|model| model.check_arity(args.len())).map_err(located)?;
-    let target = if options == CallOptions::new() { PREDICT } else { PREDICT_WITH_OPTIONS };
-    let mut leading = vec![text(model)];
-    if options != CallOptions::new() {
-        leading.push(text(encode_options(&options)));
-    }
-    let args = leading.into_iter().chain(args);
-    function.name = ObjectName::from(vec![Ident { span, ..Ident::new(target) }]);
+    let args = placeholder(&model, &options).into_iter().chain(args);
+    function.name = ObjectName::from(vec![Ident { span, ..Ident::new(PLACEHOLDER) }]);
     function.args = FunctionArguments::List(FunctionArgumentList {
         duplicate_treatment: None,
         args: args.map(|arg| FunctionArg::Unnamed(FunctionArgExpr::Expr(arg))).collect(),
         clauses: vec![],
     });
     Ok(())
-}
-
-fn text(value: String) -> Expr {
-    Expr::value(Value::SingleQuotedString(value))
 }
 
 fn error_at(message: impl std::fmt::Display, location: Location) -> DataFusionError {
@@ -248,7 +241,7 @@ mod tests {
             ("'Q'", "Q"),
         ] {
             let sql = rewritten(&format!("SELECT Predict({written}, a) FROM t")).unwrap();
-            assert_eq!(sql, format!("SELECT predict('{model}', a) FROM t"));
+            assert_eq!(sql, format!("SELECT __predict('{model}', 0, a) FROM t"));
         }
     }
 
@@ -260,8 +253,8 @@ mod tests {
             "m, Timeout := '1s', dedup => 'false', a",
         ] {
             let sql = rewritten(&format!("SELECT PREDICT({args}) FROM t")).unwrap();
-            let options = r#"{"dedup":"false","timeout":"1s"}"#;
-            assert_eq!(sql, format!("SELECT __predict_with_options('m', '{options}', a) FROM t"));
+            let call = "__predict('m', 2, 'timeout', '1s', 'dedup', 'false', a)";
+            assert_eq!(sql, format!("SELECT {call} FROM t"));
         }
     }
 
@@ -288,20 +281,21 @@ mod tests {
             "SELECT 1 UNION ALL SELECT PREDICT(m, a) FROM t",
         ] {
             let text = rewritten(sql).unwrap();
-            assert!(text.contains("predict('m'") && !text.contains("PREDICT"), "{text}");
+            assert!(text.contains("__predict('m', 0") && !text.contains("PREDICT"), "{text}");
         }
     }
 
     #[test]
     fn nested_calls_are_all_rewritten() {
         let sql = rewritten("SELECT PREDICT(m, PREDICT('Q', a)) FROM t").unwrap();
-        assert_eq!(sql, "SELECT predict('m', predict('Q', a)) FROM t");
+        assert_eq!(sql, "SELECT __predict('m', 0, __predict('Q', 0, a)) FROM t");
     }
 
     #[test]
     fn a_field_of_an_answer_is_read_by_its_name() {
         let sql = rewritten("SELECT PREDICT(m, a).Label, (PREDICT(m, a)).\"B\".c FROM t").unwrap();
-        assert_eq!(sql, "SELECT predict('m', a).'label', (predict('m', a)).'B'.'c' FROM t");
+        let call = "__predict('m', 0, a)";
+        assert_eq!(sql, format!("SELECT {call}.'label', ({call}).'B'.'c' FROM t"));
     }
 
     #[test]

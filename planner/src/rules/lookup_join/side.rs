@@ -8,7 +8,7 @@ use datafusion_expr::{Expr, LogicalPlan, Projection, TableScan};
 use farcall_udf::CallOptions;
 
 use crate::calls::{any_part, is_outer, is_volatile};
-use crate::hint::hint_options;
+use crate::hint::hint;
 use crate::lookup::{LookupSource, LookupTables};
 
 /// Qualifies the columns of the table itself while a join is taken apart.
@@ -83,8 +83,8 @@ impl LookupSide {
 
     fn filter(mut self, predicate: &Expr) -> Result<Self> {
         for condition in split_conjunction(predicate) {
-            match hint_options(condition)? {
-                Some(options) => self.options = self.options.overlay(&options),
+            match hint(condition) {
+                Some(hint) => self.options = self.options.overlay(&hint.options()?),
                 None => self.conditions.push(self.over_table(condition.clone())?),
             }
         }
