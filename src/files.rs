@@ -59,6 +59,9 @@ impl Files {
     }
 
     /// Starts from the process's working directory.
+    ///
+    /// # Errors
+    /// An error of the system if the directory is gone.
     pub fn here() -> std::io::Result<Self> {
         Ok(Self::new(std::env::current_dir()?))
     }
@@ -135,6 +138,9 @@ impl Files {
 }
 
 /// Makes a session in which files can be queried by name: `SELECT * FROM 'data/reviews.csv'`.
+///
+/// # Errors
+/// What [`FarcallSession::new`] fails with.
 pub fn session(files: &Files) -> Result<FarcallSession> {
     let session = FarcallSession::new()?;
     let context = session.context();

@@ -3,6 +3,26 @@
 //! farcall extends Apache DataFusion with asynchronous functions: it splits a query so that a call
 //! is made once, lazily, only for the rows that need it, and sends the calls in batches, bounded,
 //! timed, retried and in order.
+//!
+//! ```
+//! use farcall::FarcallSession;
+//! use farcall::udf::{CallError, async_fn};
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> datafusion::error::Result<()> {
+//! let session = FarcallSession::new()?;
+//! session.register(async_fn("double", |x: i64| async move { Ok::<i64, CallError>(2 * x) }));
+//! // The call is made for the one row that passes the condition.
+//! let sql = "SELECT double(x) AS y FROM (VALUES (1), (21)) AS t (x) WHERE x > 20";
+//! let rows = session.sql(sql).await?.to_string().await?;
+//! assert!(rows.contains("| 42 |"), "{rows}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! Where things are: [`udf`] what is called, [`planner`] where and for which rows, [`exec`] the
+//! operators, [`connect`] models and stores, [`catalog`] what SQL defines, [`streams`] calls without
+//! SQL, [`plans`] snapshots of plans for tests, [`metrics`] what was counted.
 
 pub mod catalog;
 mod estimates;

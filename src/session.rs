@@ -221,6 +221,9 @@ impl FarcallSession {
     }
 
     /// Makes a session with the defaults.
+    ///
+    /// # Errors
+    /// What [`FarcallSessionBuilder::build`] fails with.
     pub fn new() -> Result<Self> {
         Self::builder().build()
     }
@@ -320,6 +323,9 @@ impl FarcallSession {
     }
 
     /// Parses a script into its statements.
+    ///
+    /// # Errors
+    /// A SQL error with line and column.
     pub fn parse(&self, sql: &str) -> Result<Vec<Statement>> {
         sql::parse(sql)
     }
@@ -327,11 +333,17 @@ impl FarcallSession {
     /// Plans one statement; rows are read from the result, where the calls are made.
     ///
     /// Statements that define something (CREATE MODEL, SET) have happened when this returns.
+    ///
+    /// # Errors
+    /// A planning error; those of calls arrive with the rows.
     pub async fn execute(&self, statement: Statement) -> Result<DataFrame> {
         sql::execute(&self.objects, statement).await
     }
 
     /// Parses and plans SQL that holds exactly one statement.
+    ///
+    /// # Errors
+    /// As [`FarcallSession::parse`] and [`FarcallSession::execute`]; more than one statement is refused.
     pub async fn sql(&self, sql: &str) -> Result<DataFrame> {
         let mut statements = self.parse(sql)?;
         let (Some(statement), true) = (statements.pop(), statements.is_empty()) else {

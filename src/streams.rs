@@ -76,9 +76,15 @@ const SITE: u64 = 0;
 /// Source: named after `unorderedWait` and `orderedWait` of Flink's `AsyncDataStream`.
 pub trait AsyncDataStream: Sized {
     /// Gives rows out as their answers come.
+    ///
+    /// # Errors
+    /// A planning error for a column that does not exist, a name that is taken, arguments of wrong types and options out of range.
     fn unordered_wait_batch(self, call: BatchCall) -> Result<Self>;
 
     /// Gives rows out in the order in which they came.
+    ///
+    /// # Errors
+    /// As [`AsyncDataStream::unordered_wait_batch`].
     fn ordered_wait_batch(self, call: BatchCall) -> Result<Self>;
 }
 

@@ -1,4 +1,11 @@
 //! The command line: scripts, the shell, the test runner, the server of local models.
+//!
+//! ```
+//! use std::process::ExitCode;
+//!
+//! let code = farcall_cli::run(["farcall", "-c", "SELECT 6 * 7 AS answer"]);
+//! assert_eq!(code, ExitCode::SUCCESS);
+//! ```
 
 mod args;
 mod expectation;

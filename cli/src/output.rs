@@ -58,6 +58,9 @@ impl Encoder {
     }
 
     /// Takes a batch and returns what can be written of it.
+    ///
+    /// # Errors
+    /// A value that the format cannot hold.
     pub fn batch(&mut self, batch: RecordBatch) -> Result<Vec<u8>> {
         match &mut self.kind {
             Kind::Table { batches, .. } => {
@@ -80,6 +83,9 @@ impl Encoder {
     }
 
     /// Ends the result and returns what is left to be written.
+    ///
+    /// # Errors
+    /// A value that the format cannot hold.
     pub fn finish(self) -> Result<Vec<u8>> {
         match self.kind {
             Kind::Table { mut batches, format } => {

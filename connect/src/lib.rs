@@ -8,6 +8,17 @@
 //! | `redis` | [`RedisConnector`] |
 //!
 //! [`MemoryConnector`] needs none.
+//!
+//! ```
+//! use farcall_connect::{lookup_connectors, providers};
+//!
+//! // What a session of farcall knows, by the names that WITH takes.
+//! let connectors = lookup_connectors();
+//! assert!(connectors.iter().any(|connector| connector.name() == "memory"));
+//! for provider in providers() {
+//!     println!("'provider' = '{}'", provider.name());
+//! }
+//! ```
 
 // What several features share is unused by some of them alone.
 #![cfg_attr(

@@ -106,6 +106,9 @@ impl AsyncCalcExec {
     /// Lets rows come out as their answers come, whatever the options say: nobody sees their order.
     ///
     /// Several calls in one operator keep the order.
+    ///
+    /// # Errors
+    /// An internal error if the properties of the input cannot be kept.
     pub fn with_unordered_output(mut self) -> Result<Self> {
         if self.calls.len() == 1 {
             self.output_mode = OutputMode::AllowUnordered;
@@ -115,6 +118,9 @@ impl AsyncCalcExec {
     }
 
     /// Makes the same operator over another input, with nothing counted yet.
+    ///
+    /// # Errors
+    /// An internal error if a call does not suit the input.
     pub fn with_input(&self, input: Arc<dyn ExecutionPlan>) -> Result<Self> {
         let made = Self::try_new(self.calls.clone(), input)?;
         let made = made.with_demand(self.demand);

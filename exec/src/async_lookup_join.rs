@@ -85,6 +85,9 @@ impl AsyncLookupJoinExec {
     }
 
     /// Returns the schema of a row with a row that was found for it.
+    ///
+    /// # Errors
+    /// An internal error if the column holds no list of rows with so many columns.
     pub fn pairs_of(input: &SchemaRef, found: usize, columns: &[String]) -> Result<SchemaRef> {
         let fields = input.fields().get(found).and_then(|field| match field.data_type() {
             DataType::List(item) => match item.data_type() {

@@ -42,9 +42,15 @@ use streaming_filter::StreamingFilterExecNode;
 pub trait FunctionSource: fmt::Debug + Send + Sync {
     /// Finds a function that was registered under this name, `None` if there is none; a planning
     /// error says why nothing can be found here.
+    ///
+    /// # Errors
+    /// A planning error that says why nothing can be found here.
     fn by_name(&self, name: &str) -> Result<Option<AsyncFunction>>;
 
     /// Rebuilds a function from its recipe; a planning error says what is missing here.
+    ///
+    /// # Errors
+    /// A planning error that says what is missing here.
     fn by_recipe(&self, recipe: &Recipe) -> Result<AsyncFunction>;
 }
 

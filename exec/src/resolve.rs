@@ -72,6 +72,9 @@ pub struct ResolveExec {
 
 impl ResolveExec {
     /// Makes the operator over the positions of its columns in `input`.
+    ///
+    /// # Errors
+    /// An internal error for a position or a type that the input does not have.
     pub fn try_new(
         resolution: Resolution,
         row_id: usize,

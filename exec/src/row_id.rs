@@ -53,6 +53,9 @@ pub struct RowIdExec {
 
 impl RowIdExec {
     /// Makes the operator; `column` names the numbers.
+    ///
+    /// # Errors
+    /// A planning error if the input has more partitions than numbers have room for.
     pub fn try_new(column: impl Into<String>, input: Arc<dyn ExecutionPlan>) -> Result<Self> {
         let column = column.into();
         let cache = Arc::new(Self::properties(&column, &input)?);

@@ -17,6 +17,9 @@ use crate::rules::{Planned, plan_join};
 ///
 /// Rules can be switched off by configuration, so a session runs this on every plan before it makes
 /// operators. The error names the clause and says what to write instead.
+///
+/// # Errors
+/// A planning error that names the clause and says what to write instead.
 pub fn check_calls(plan: &LogicalPlan) -> Result<()> {
     if !plan_has_call(plan)? {
         return Ok(());
@@ -72,6 +75,9 @@ pub fn check_calls(plan: &LogicalPlan) -> Result<()> {
 /// Checks that every call can be made as its options say.
 ///
 /// A session runs this beside [`check_calls`], so that EXPLAIN refuses what the query would.
+///
+/// # Errors
+/// A planning error that names function and option.
 pub fn check_options(plan: &LogicalPlan, config: &FarcallConfig) -> Result<()> {
     plan.apply_with_subqueries(|node| {
         for column in AsyncCalc::find(node).map(AsyncCalc::calls).unwrap_or_default() {
@@ -169,6 +175,9 @@ fn check_dml(op: &WriteOp, input: &LogicalPlan, table: &str) -> Result<()> {
 ///
 /// A session runs this beside [`check_calls`](check_calls), on every plan before it makes
 /// operators. The error names the table and says what to write instead.
+///
+/// # Errors
+/// A planning error that names the table and says what to write instead.
 pub fn check_lookups(plan: &LogicalPlan, tables: &dyn LookupTables) -> Result<()> {
     if !plan_has_lookup(plan, tables)? {
         return Ok(());

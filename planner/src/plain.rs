@@ -42,6 +42,9 @@ impl Plain {
     }
 
     /// Says whether farcall has nothing to do in a plan.
+    ///
+    /// # Errors
+    /// What walking the plan fails with.
     pub fn is_plain(&self, plan: &LogicalPlan) -> Result<bool> {
         let part_test =
             |part: &Expr| is_async(part) || hint(part).is_some() || (self.becomes_call)(part);

@@ -108,6 +108,9 @@ impl Model {
     }
 
     /// Checks how many arguments a call has after the model.
+    ///
+    /// # Errors
+    /// A planning error with both numbers and the input columns.
     pub fn check_arity(&self, got: usize) -> Result<()> {
         let takes = self.input().len();
         if takes == got {
@@ -122,6 +125,9 @@ impl Model {
     }
 
     /// Makes a call; the arguments must already have the types of the input columns.
+    ///
+    /// # Errors
+    /// As [`Model::check_arity`].
     pub fn call(&self, args: Vec<Expr>, options: CallOptions) -> Result<Expr> {
         self.check_arity(args.len())?;
         let udf = AsyncUdf::new(self.function.clone()).with_call_options(options);

@@ -29,6 +29,9 @@ impl ModelRegistry {
     }
 
     /// Creates a model and says whether it did; on an error nothing is changed.
+    ///
+    /// # Errors
+    /// A planning error that names the model: it exists, or its definition cannot be met.
     pub fn create(&self, spec: ModelSpec, if_exists: IfExists) -> Result<bool> {
         // Checked before and after: the function is made without the lock held.
         if self.find(&spec.name).is_some() && !replaces(&spec.name, if_exists)? {
@@ -44,6 +47,9 @@ impl ModelRegistry {
     }
 
     /// Drops a model and says whether there was one.
+    ///
+    /// # Errors
+    /// A planning error that lists the models there are, unless `if_exists`.
     pub fn drop_model(&self, name: &str, if_exists: bool) -> Result<bool> {
         let dropped = self.write().remove(name).is_some();
         if !dropped && !if_exists {

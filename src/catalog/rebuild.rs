@@ -49,10 +49,9 @@ pub(crate) fn rebuild_lookup(bytes: &[u8], tables: &LookupRegistry) -> Result<As
         let filter = parse_expr(filter, &context, &DefaultLogicalExtensionCodec {})?;
         Ok::<_, DataFusionError>(filter)
     };
-    table.function(LookupQuery {
-        columns: columns.into_iter().map(column).collect::<Result<_>>()?,
-        filters: filters.iter().map(filter).collect::<Result<_>>()?,
-    })
+    let columns = columns.into_iter().map(column).collect::<Result<Vec<_>>>()?;
+    let filters = filters.iter().map(filter).collect::<Result<_>>()?;
+    table.function(LookupQuery::new(columns).with_filters(filters))
 }
 
 #[cfg(test)]

@@ -42,8 +42,8 @@ impl ScannedLookup {
         runtime: &Arc<FarcallRuntime>,
         parameters: &Parameters,
     ) -> Result<Option<Self>> {
-        let columns = (0..table.schema().fields().len()).collect();
-        let reader = table.reader(&LookupQuery { columns, filters: vec![] })?;
+        let columns = 0..table.schema().fields().len();
+        let reader = table.reader(&LookupQuery::new(columns))?;
         Ok(reader.map(|reader| Self {
             table: Arc::clone(table),
             schema: Arc::clone(reader.schema()),
@@ -108,7 +108,8 @@ impl TableProvider for ScannedLookup {
             columns.push(self.table.key()[0]);
         }
         let filters = filters.iter().map(unqualified).collect::<Result<_>>()?;
-        let Some(reader) = self.table.reader(&LookupQuery { columns, filters })? else {
+        let Some(reader) = self.table.reader(&LookupQuery::new(columns).with_filters(filters))?
+        else {
             return plan_err!("lookup table {} cannot be scanned", self.table.name());
         };
         let schema = Arc::clone(reader.schema());

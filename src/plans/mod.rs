@@ -112,21 +112,33 @@ impl SnapshotOptions {
     }
 
     /// Plans a query; see [`snapshot`].
+    ///
+    /// # Errors
+    /// Planning errors.
     pub async fn snapshot(&self, session: &FarcallSession, sql: &str) -> Result<PlanSnapshot> {
         self.snapshot_frame(session.sql(sql).await?).await
     }
 
     /// Plans a query of the DataFrame API; see [`snapshot`].
+    ///
+    /// # Errors
+    /// Planning errors.
     pub async fn snapshot_frame(&self, frame: DataFrame) -> Result<PlanSnapshot> {
         Ok(self.plan(frame).await?.snapshot)
     }
 
     /// Plans and runs a query; see [`run_with_plan`].
+    ///
+    /// # Errors
+    /// Planning errors, and those of reading the rows.
     pub async fn run(&self, session: &FarcallSession, sql: &str) -> Result<PlannedRun> {
         self.run_frame(session.sql(sql).await?).await
     }
 
     /// Plans and runs a query of the DataFrame API; see [`run_with_plan`].
+    ///
+    /// # Errors
+    /// Planning errors, and those of reading the rows.
     pub async fn run_frame(&self, frame: DataFrame) -> Result<PlannedRun> {
         let Planned { snapshot, plan, mut state } = self.plan(frame).await?;
         let execution = Arc::new(ExecutionHandle::new());

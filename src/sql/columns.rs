@@ -48,7 +48,7 @@ struct TypesOnly<'a>(&'a ConfigOptions);
 
 impl ContextProvider for TypesOnly<'_> {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
-        plan_err!("no table {name} can stand in a type")
+        plan_err!("a type cannot hold table {name}")
     }
 
     fn get_function_meta(&self, _name: &str) -> Option<Arc<ScalarUDF>> {

@@ -122,7 +122,7 @@ fn check_column(column: &ColumnDef, earlier: &[ColumnDef], part: &str) -> Result
     let name = normalize(&column.name);
     let start = column.name.span.start;
     if earlier.iter().any(|earlier| normalize(&earlier.name) == name) {
-        return Err(error_at(format_args!("column {name} stands twice in {part}"), start));
+        return Err(error_at(format_args!("column {name} is given twice in {part}"), start));
     }
     for option in &column.options {
         match &option.option {
@@ -188,7 +188,7 @@ mod tests {
             ),
             (
                 "CREATE MODEL m INPUT (a INT, A INT) OUTPUT (b INT)",
-                "column a stands twice in INPUT at Line: 1, Column: 30",
+                "column a is given twice in INPUT at Line: 1, Column: 30",
             ),
             (
                 "CREATE MODEL m INPUT (a INT) OUTPUT (b INT NOT NULL)",

@@ -52,7 +52,7 @@ pub(crate) fn take(
         let location = tokens[next].span.start;
         let table = kept.iter().rev().find(|token| !is_blank(token));
         let Some(table) = table.filter(|token| matches!(token.token, Token::Word(_))) else {
-            return Err(error_at("FOR SYSTEM_TIME AS OF must stand behind a table", location));
+            return Err(error_at("FOR SYSTEM_TIME AS OF must follow a table", location));
         };
         let table_end = table.span.end;
         next += behind;
@@ -110,9 +110,7 @@ pub(crate) fn put_back(statement: &mut SqlStatement, clauses: &mut Vec<SystemTim
 pub(crate) fn check_all_put_back(clauses: &[SystemTime]) -> Result<(), ParserError> {
     match clauses.first() {
         None => Ok(()),
-        Some(clause) => {
-            Err(error_at("FOR SYSTEM_TIME AS OF stands behind no table", clause.table_end))
-        }
+        Some(clause) => Err(error_at("FOR SYSTEM_TIME AS OF follows no table", clause.table_end)),
     }
 }
 
@@ -134,14 +132,14 @@ pub(crate) async fn check(statement: &mut SqlStatement, context: &SessionContext
     for Versioned { table, version, relations } in versions.found {
         let TableVersion::ForSystemTimeAsOf(time) = version else {
             return plan_err!(
-                "{version} stands behind {table}; accepted is FOR SYSTEM_TIME AS OF behind a \
+                "{version} follows {table}; accepted is FOR SYSTEM_TIME AS OF after a \
                  lookup table"
             );
         };
         let found = context.table_provider(table.clone()).await.ok();
         if !found.is_some_and(|provider| provider.is::<LookupTableProvider>()) {
             return plan_err!(
-                "FOR SYSTEM_TIME AS OF stands behind {table}, which is no lookup table; its rows \
+                "FOR SYSTEM_TIME AS OF follows {table}, which is no lookup table; its rows \
                  have no other versions"
             );
         }
@@ -250,11 +248,8 @@ mod tests {
     #[test]
     fn a_clause_without_a_table_is_located() {
         for (sql, message) in [
-            (
-                "SELECT (FOR SYSTEM_TIME AS OF now())",
-                "must stand behind a table at Line: 1, Column: 9",
-            ),
-            ("SELECT a FOR SYSTEM_TIME AS OF now() FROM t", "stands behind no table at Line: 1"),
+            ("SELECT (FOR SYSTEM_TIME AS OF now())", "must follow a table at Line: 1, Column: 9"),
+            ("SELECT a FOR SYSTEM_TIME AS OF now() FROM t", "follows no table at Line: 1"),
             ("SELECT 1 FROM t FOR SYSTEM_TIME AS OF )", "Line: 1, Column: 39"),
         ] {
             let error = sql::parse(sql).unwrap_err().to_string();

@@ -168,9 +168,8 @@ async fn read_start(mut response: Response) -> Vec<u8> {
 
 fn metadata(headers: &HeaderMap, protocol: &dyn Protocol) -> ResponseMetadata {
     let request_id = headers.get("x-request-id").and_then(|value| value.to_str().ok());
-    ResponseMetadata {
-        request_id: request_id.map(str::to_owned),
-        rate: protocol.hints(headers, SystemTime::now()),
-        ..ResponseMetadata::default()
-    }
+    let mut metadata = ResponseMetadata::default();
+    metadata.request_id = request_id.map(str::to_owned);
+    metadata.rate = protocol.hints(headers, SystemTime::now());
+    metadata
 }

@@ -109,8 +109,8 @@ async fn lookup(
     keys: &[i64],
 ) -> Result<LookupAnswer, CallError> {
     let table = HttpConnector.provider(&definition(vec![("endpoint", &server.url())])).unwrap();
-    let columns = columns.iter().map(|name| table.schema().index_of(name).unwrap()).collect();
-    let function = table.lookup(&LookupQuery { columns, filters: vec![] }).unwrap();
+    let columns = columns.iter().map(|name| table.schema().index_of(name).unwrap());
+    let function = table.lookup(&LookupQuery::new(columns)).unwrap();
     let opened = function.open(&opening(Arc::default())).await?;
     let field: FieldRef = Arc::new(Field::new("id", DataType::Int64, true));
     let column: ArrayRef = Arc::new(Int64Array::from(keys.to_vec()));

@@ -72,6 +72,9 @@ pub struct AsyncCalc {
 
 impl AsyncCalc {
     /// Makes the node; its schema is the input's followed by one nullable column per call.
+    ///
+    /// # Errors
+    /// An internal error if a result column has a name that the input has.
     pub fn try_new(input: Arc<LogicalPlan>, calls: Vec<CallColumn>) -> Result<Self> {
         let schema = Arc::new(output_schema(input.schema(), &calls)?);
         Ok(Self { calls, schema, input })

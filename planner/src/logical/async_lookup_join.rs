@@ -85,6 +85,9 @@ impl AsyncLookupJoin {
     ///
     /// `condition` says which of the found rows match, over the input and `columns`; `table` is for
     /// EXPLAIN.
+    ///
+    /// # Errors
+    /// An internal error if `found` holds no lists of such rows.
     pub fn try_new(
         input: Arc<LogicalPlan>,
         join_type: LookupJoinType,

@@ -57,6 +57,9 @@ impl Resolve {
     ///
     /// Nulls: `matched` is NULL for a row that found no partner at all, or FALSE where it makes no
     /// difference (in `Full` a candidate that is FALSE becomes a witness).
+    ///
+    /// # Errors
+    /// An internal error if a column is missing or has another type.
     pub fn try_new(
         input: Arc<LogicalPlan>,
         kind: ResolveKind,

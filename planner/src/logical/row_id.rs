@@ -24,6 +24,9 @@ pub struct RowId {
 
 impl RowId {
     /// Makes the node; its schema is the input's followed by the number, an unsigned 64-bit integer.
+    ///
+    /// # Errors
+    /// An internal error if the name is not one that farcall generates.
     pub fn try_new(input: Arc<LogicalPlan>, name: impl Into<String>) -> Result<Self> {
         let name = name.into();
         if !name.starts_with(GENERATED_PREFIX) {

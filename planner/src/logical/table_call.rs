@@ -23,6 +23,9 @@ pub struct TableCall {
 
 impl TableCall {
     /// Makes the node; its columns are qualified by the function's name.
+    ///
+    /// # Errors
+    /// An internal error if the expression calls no table function.
     pub fn try_new(call: Expr) -> Result<Self> {
         let Some(udf) = find_call(&call).filter(|udf| udf.function().declaration().returns_rows())
         else {

@@ -55,7 +55,7 @@ impl TwoOpens {
         let runtime = FarcallRuntime::new();
         runtime.resource(|| Ok::<_, Infallible>(environment)).unwrap();
         let ctx = FunctionContext::new("query", Arc::clone(runtime.resources()));
-        let query = LookupQuery { columns: vec![0, 1], filters: vec![] };
+        let query = LookupQuery::new([0, 1]);
         let lookup = connector.provider(&definition).unwrap().lookup(&query).unwrap();
         let before = lookup.open(&ctx).await.unwrap();
         changed.store(true, Ordering::SeqCst);

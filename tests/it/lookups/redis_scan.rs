@@ -34,7 +34,7 @@ async fn scan(
         options,
         call_options: CallOptions::new(),
     };
-    let query = LookupQuery { columns: columns.to_vec(), filters: vec![] };
+    let query = LookupQuery::new(columns.iter().copied());
     let table = RedisConnector.provider(&table).unwrap();
     let scan = table.scan(&query).unwrap().expect("a template is read backwards");
     let context = FunctionContext::new("query", Arc::default());

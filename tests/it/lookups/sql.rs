@@ -19,7 +19,7 @@ async fn a_lookup_table_is_joined_as_of_now() {
 async fn another_table_has_no_versions() {
     let stores = Stores::new(1);
     let sql = "SELECT u.id FROM users u JOIN t FOR SYSTEM_TIME AS OF PROCTIME() ON t.k = u.id";
-    let message = "FOR SYSTEM_TIME AS OF stands behind t, which is no lookup table; its rows have no \
+    let message = "FOR SYSTEM_TIME AS OF follows t, which is no lookup table; its rows have no \
                    other versions";
     assert_eq!(stores.refusal(sql).await, message);
 }

@@ -96,6 +96,9 @@ impl AsyncFunction {
     }
 
     /// Prepares the function for one query, and returns what it opened.
+    ///
+    /// # Errors
+    /// What the function's own `open` fails with.
     pub async fn open(&self, ctx: &FunctionContext) -> Result<Opened, CallError> {
         match self {
             AsyncFunction::Rows(function) => function.open(ctx).await,
@@ -105,6 +108,9 @@ impl AsyncFunction {
     }
 
     /// Releases what [`AsyncFunction::open`] took.
+    ///
+    /// # Errors
+    /// What the function's own `close` fails with.
     pub async fn close(&self, opened: Opened) -> Result<(), CallError> {
         match self {
             AsyncFunction::Rows(function) => function.close(opened).await,

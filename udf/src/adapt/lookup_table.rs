@@ -46,7 +46,10 @@ impl LookupTable {
                 return plan_err!("lookup table {name}: key column {column} of {columns} columns");
             };
             if key[..index].contains(column) {
-                return plan_err!("lookup table {name}: {} stands twice in the key", field.name());
+                return plan_err!(
+                    "lookup table {name}: {} is given twice in the key",
+                    field.name()
+                );
             }
             if !RowConverter::supports_fields(&[SortField::new(field.data_type().clone())]) {
                 return plan_err!(
@@ -123,6 +126,9 @@ impl LookupTable {
     /// A row is a struct of the columns of `query`, all nullable; without a column, of the key's
     /// first. The list is NULL for a key that holds a NULL, and for one that failed where
     /// `on_error` or a time-out policy say so.
+    ///
+    /// # Errors
+    /// A planning error of the provider, or of writing the recipe.
     pub fn function(&self, mut query: LookupQuery) -> Result<AsyncFunction> {
         if query.columns.is_empty() {
             query.columns.push(self.key()[0]);

@@ -179,7 +179,7 @@ async fn a_cache_knows_missing_keys_too_until_they_are_old() {
 fn other_columns_and_filters_are_other_functions() {
     let table = LookupTable::try_new("users", Arc::new(Table::default())).unwrap();
     let function = |columns: &[usize], filters: Vec<datafusion_expr::Expr>| {
-        table.function(LookupQuery { columns: columns.to_vec(), filters }).unwrap()
+        table.function(LookupQuery::new(columns.iter().copied()).with_filters(filters)).unwrap()
     };
     assert_eq!(function(&[0, 1], vec![]), function(&[0, 1], vec![]));
     assert_ne!(function(&[0, 1], vec![]), function(&[1], vec![]));
@@ -194,7 +194,7 @@ fn a_key_that_cannot_be_one_is_refused() {
     for (key, message) in [
         (vec![], "users needs a key of at least one column"),
         (vec![2], "key column 2 of 2 columns"),
-        (vec![0, 0], "id stands twice in the key"),
+        (vec![0, 0], "id is given twice in the key"),
     ] {
         let table = Table { key, ..Table::default() };
         let error = LookupTable::try_new("users", Arc::new(table)).unwrap_err().to_string();

@@ -52,6 +52,10 @@ pub trait RowFunction: fmt::Debug + Send + Sync + 'static {
     ///
     /// Errors: an `Err` fails all of `rows`; an error inside the answer fails its row, counted from
     /// the start of `rows`.
+    ///
+    /// # Errors
+    /// One that fails all of `rows`; an error inside the answer fails its row, counted from the start of
+    /// `rows`.
     fn start(
         &self,
         args: &ArgBatch,

@@ -10,6 +10,7 @@ use crate::error::CallError;
 
 /// What a request consumed, as far as the remote side says so.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Usage {
     /// Tokens sent.
     pub input_tokens: u64,
@@ -32,6 +33,7 @@ pub struct RateHints {
 
 /// Where an answer comes from.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct ResponseMetadata {
     /// The model that answered, which may be more exact than the one asked.
     pub model: Option<String>,
@@ -62,6 +64,9 @@ impl BatchAnswer {
     }
 
     /// Answers row by row, some with errors; `data_type` is the type of the values.
+    ///
+    /// # Errors
+    /// An error if the values have not all the type `data_type`.
     pub fn from_rows(
         rows: Vec<Result<ScalarValue, CallError>>,
         data_type: &DataType,

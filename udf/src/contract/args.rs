@@ -77,6 +77,9 @@ impl ArgBatch {
     }
 
     /// Returns the rows at the given positions, copied.
+    ///
+    /// # Errors
+    /// An error for a position that is not there.
     pub fn take(&self, rows: &UInt32Array) -> Result<Self> {
         let columns = self
             .columns
@@ -94,6 +97,9 @@ impl ArgBatch {
     }
 
     /// Returns one row as scalar values.
+    ///
+    /// # Errors
+    /// An error for a type that has no scalar.
     pub fn row(&self, row: usize) -> Result<Vec<ScalarValue>> {
         self.columns.iter().map(|column| ScalarValue::try_from_array(column, row)).collect()
     }

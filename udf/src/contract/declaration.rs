@@ -151,6 +151,9 @@ impl Declaration {
     }
 
     /// Names the parameters, so that SQL may write `f(text => a)`.
+    ///
+    /// # Errors
+    /// A planning error if there are not as many names as parameters, or one is given twice.
     pub fn with_parameter_names(mut self, names: Vec<String>) -> Result<Self> {
         self.signature = self.signature.with_parameter_names(names)?;
         Ok(self)
@@ -321,6 +324,9 @@ impl Declaration {
     /// Computes the result field; it is nullable whatever the function says.
     ///
     /// `on_error` and time-out policies produce NULL, so no result can be promised.
+    ///
+    /// # Errors
+    /// What the function's own computation fails with.
     pub fn return_field(&self, args: &ReturnFieldArgs<'_>) -> Result<FieldRef> {
         let field = (self.return_field)(args)?;
         if field.is_nullable() {

@@ -144,6 +144,7 @@ impl LookupAnswer {
 
 /// What one place in a query wants of a lookup table.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub struct LookupQuery {
     /// The columns that are read, by their position in the table.
     pub columns: Vec<usize>,
@@ -152,6 +153,17 @@ pub struct LookupQuery {
 }
 
 impl LookupQuery {
+    /// Reads these columns, by their position in the table, of every row that has a key.
+    pub fn new(columns: impl IntoIterator<Item = usize>) -> Self {
+        Self { columns: columns.into_iter().collect(), filters: Vec::new() }
+    }
+
+    /// Reads only rows that meet these conditions, which the provider took over.
+    pub fn with_filters(mut self, filters: Vec<Expr>) -> Self {
+        self.filters = filters;
+        self
+    }
+
     /// Returns the columns that an answer must hold: those that are read and no part of the key.
     ///
     /// The key's own columns are filled in from what was asked for.

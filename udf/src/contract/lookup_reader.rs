@@ -55,6 +55,10 @@ impl LookupReader {
     ///
     /// Errors: those of the scan, and [`CallError::Malformed`] or [`CallError::WrongType`] for a
     /// batch of other columns. Cancel: dropping the stream ends the reading.
+    ///
+    /// # Errors
+    /// Those of the scan; in the stream [`CallError::Malformed`] or [`CallError::WrongType`] for a batch of
+    /// other columns.
     pub async fn read(
         &self,
         ctx: &FunctionContext,

@@ -153,6 +153,9 @@ impl Dispatcher {
     ///
     /// `needs_call` says which of the `num_rows` rows pass the guard (`None`: all); `args` holds the
     /// arguments of those rows only. The others are NULL and cost nothing.
+    ///
+    /// # Errors
+    /// The first error of the query, and arguments whose number is not that of the rows.
     pub fn push(
         &mut self,
         num_rows: usize,
@@ -231,6 +234,9 @@ impl Dispatcher {
     }
 
     /// Takes the values of the next `count` rows, which must be ready and belong to one push.
+    ///
+    /// # Errors
+    /// An error if the values cannot be put into one array.
     pub fn take(&mut self, count: usize) -> Result<ArrayRef, CallError> {
         let values = self.output.take(count);
         let values = values.map_err(|error| self.conversion("an answer", error))?;
@@ -242,6 +248,9 @@ impl Dispatcher {
     /// those rows, counted from the first row ever pushed; `None` if none is ready.
     ///
     /// Only for [`Dispatcher::with_unordered_output`].
+    ///
+    /// # Errors
+    /// An error if the values cannot be put into one array.
     pub fn take_any(&mut self, max: usize) -> Result<Option<(UInt64Array, ArrayRef)>, CallError> {
         let taken = self.output.take_any(max);
         if let Ok(Some((_, values))) = &taken {

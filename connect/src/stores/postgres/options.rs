@@ -159,7 +159,7 @@ impl PostgresOptions {
         }
         for both in ["host", "port", "dbname"] {
             if options.url.is_some() && options.keywords.contains_key(both) {
-                return Err(reader.bad(both, "stands in 'url' already"));
+                return Err(reader.bad(both, "is part of 'url' already"));
             }
         }
         // A part of a URL, a port for instance, is as likely behind a placeholder as the whole.
@@ -423,7 +423,7 @@ mod tests {
             ("pool_size", "0", "'0' is not a number of connections greater than 0"),
             ("connect_timeout", "3", "'3' is not a duration greater than 0"),
             ("max_response_bytes", "0", "'0' is not a number of bytes greater than 0"),
-            ("host", "h", "stands in 'url' already"),
+            ("host", "h", "is part of 'url' already"),
             ("target_session_attrs", "x", "accepted are any, read-write, read-only"),
             ("password", "${pw-42}", "a placeholder is not of the form ${env:NAME}"),
             ("table", "a..b", "expected the name of a table"),

@@ -75,7 +75,7 @@ impl KeyTemplate {
             match self.parts.iter().filter(|part| part.column == column).count() {
                 1 => {}
                 0 => return Err(format!("key column {{{name}}} is missing in it")),
-                _ => return Err(format!("key column {{{name}}} stands in it twice")),
+                _ => return Err(format!("key column {{{name}}} is in it twice")),
             }
         }
         Ok(())
@@ -257,7 +257,7 @@ mod tests {
         for (template, message) in [
             ("user", "key column {a} is missing in it"),
             ("{a}", "key column {b} is missing in it"),
-            ("{a}:{b}:{a}", "key column {a} stands in it twice"),
+            ("{a}:{b}:{a}", "key column {a} is in it twice"),
             ("{a}{b}", "{a}{b} have no text between them that tells keys apart"),
             (
                 "{c}",

@@ -114,10 +114,8 @@ impl Pairs {
         let table = Arc::clone(&self.side.source.table);
         let found = names.next();
         let columns = self.columns(names)?;
-        let query = LookupQuery {
-            columns: columns.iter().map(|(column, _)| *column).collect(),
-            filters: self.filters.clone(),
-        };
+        let query = LookupQuery::new(columns.iter().map(|(column, _)| *column))
+            .with_filters(self.filters.clone());
         let udf = AsyncUdf::new(table.function(query)?)
             .with_call_options(self.side.options.clone())
             .with_site(site);

@@ -57,7 +57,7 @@ async fn scan(
     filters: Vec<Expr>,
 ) -> BoxStream<'static, Result<RecordBatch, CallError>> {
     assert!(filters.iter().all(|filter| table.takes_filter(filter)));
-    let query = LookupQuery { columns: columns.to_vec(), filters };
+    let query = LookupQuery::new(columns.iter().copied()).with_filters(filters);
     let context = FunctionContext::new("query", Arc::default());
     table.scan(&query).unwrap().unwrap().scan(&context).await.unwrap()
 }

@@ -222,7 +222,7 @@ async fn a_function_is_no_table() {
 #[test]
 fn a_table_that_cannot_be_read_is_no_full_cache() {
     let shop = Shop { only_by_key: true, ..Shop::default() };
-    let query = LookupQuery { columns: vec![1], filters: vec![] };
+    let query = LookupQuery::new([1]);
     let said = |table: LookupTable| {
         let function = table.function(query.clone()).unwrap();
         FarcallConfig::default().resolve(&function, &full()).unwrap_err().strip_backtrace()

@@ -25,7 +25,7 @@ pub(crate) async fn look_up(
     keys: impl IntoIterator<Item = Option<i64>>,
     options: CallOptions,
 ) -> (Result<Vec<String>, CallError>, MetricsSnapshot) {
-    let query = LookupQuery { columns: vec![0, 1], filters: vec![] };
+    let query = LookupQuery::new([0, 1]);
     let function = table.function(query).unwrap();
     let args = ReturnFieldArgs { arg_fields: &[], scalar_arguments: &[] };
     let field = function.declaration().return_field(&args).unwrap();
